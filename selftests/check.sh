@@ -1,0 +1,287 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# check.sh: everything that shows whether lfpool works: native checks, then
+# the tests in virtual machines, on Debian's kernels and on debugging ones.
+#
+# Each named step counts as one, and so does each KTAP test point of a
+# program. The last line is "N passed, N failed, N skipped".
+set -u -o pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+inside "$0" "$@"
+cd "$top" || exit
+
+kernels=${CHECK_KERNELS:-6.1 6.12}
+# of the tests that want a machine
+tests=${CHECK_TESTS:-parity uapi uapi32 concurrency lifecycle steady readme death quarantine
+	soak crash exhaustion hostile demo tool examples cpp trace}
+# those that run on the kernel with PREEMPT_RT too; none: leave it out
+rt_tests=${CHECK_RT_TESTS-parity concurrency death}
+# Debugging kernels; none: leave them out. They run what moves, kills, fails and
+# calls at random, of long storms and sweeps a share: such a kernel is several times
+# slower, and what it looks for it finds in the first rounds. Of the others, those
+# that demand something of time or memory cannot have it there (concurrency, lifecycle,
+# exhaustion), and those of command, examples and languages show the module nothing
+# new. "make vm-test T=... K=kasan" runs any.
+debug_kernels=${CHECK_DEBUG-kasan kcsan}
+kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi soak}
+kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine soak fuzz_ioctl}
+# seconds
+fuzz=${CHECK_FUZZ:-60}
+
+logs=$top/build/check
+rm -rf "$logs"
+mkdir -p "$logs" || exit
+failures=$logs/failures
+: >"$failures"
+: >"$logs/summary"
+passed=0 failed=0 skipped=0
+
+pass()
+{
+	passed=$((passed + 1))
+	printf 'ok    %s\n' "$1"
+}
+
+skip()
+{
+	skipped=$((skipped + 1))
+	printf 'skip  %s\n' "$1"
+}
+
+# took START: how long, where that is worth a word
+took()
+{
+	[ $((SECONDS - $1)) -lt 5 ] || printf ' (%d s)' $((SECONDS - $1))
+}
+
+# fail NAME: what is on standard input is shown at the end. Never at the end
+# of a pipe: what a subshell counts is lost.
+fail()
+{
+	failed=$((failed + 1))
+	printf 'FAIL  %s\n' "$1"
+	{
+		printf '\n--- %s\n' "$1"
+		tail -n 60
+	} >>"$failures"
+}
+
+# step NAME COMMAND...: exit status 4 is a skip.
+step()
+{
+	local name=$1 log=$logs/${1//[ \/]/_}.log start=$SECONDS
+
+	shift
+	"$@" >"$log" 2>&1 </dev/null
+	case $? in
+	0)	pass "$name$(took $start)" ;;
+	4)	skip "$name" ;;
+	*)	fail "$name" <"$log" ;;
+	esac
+}
+
+# quietly COMMAND...: a warning is a failure.
+quietly()
+{
+	local said
+
+	said=$("$@" 2>&1) || {
+		printf '%s\n' "$said"
+		return 1
+	}
+	printf '%s' "$said"
+	[ -z "$said" ]
+}
+
+# count NAME FILE INDENT: the test points of a KTAP report at one level, with
+# the lines before a failed one, which tell why.
+count()
+{
+	local name=$1 line point rest context=
+
+	while IFS= read -r line; do
+		[[ $line == "$3"* ]] || continue
+		rest=${line#"$3"}
+		point=${rest#not }
+		point=${point#ok }
+		case $rest in
+		"ok "*"# SKIP"* | "not ok "*"# SKIP"*)
+			skipped=$((skipped + 1)) context= ;;
+		"ok "*)
+			passed=$((passed + 1)) context= ;;
+		"not ok "*)
+			fail "$name: $point" <<<"$context$rest"
+			context= ;;
+		*)	context+=$rest$'\n' ;;
+		esac
+	done <"$2"
+}
+
+# figures FILE INDENT: what a report counts: points that are described with
+# numbers, and what the exhaustive and the random tests say of themselves.
+figures()
+{
+	sed -n -e "s/^$2ok [0-9]* \(- \)\?\(.*[0-9].* .*\)/        \2/p" \
+		-e "s/^$2# \([0-9]* kills survived\|crash, .*\)/        \1/p" \
+		-e "s/^$2# \(exhaustion\|hostile\)\.c:[0-9]*:\(.*[0-9].*\)/        \2/p" \
+		-e "s/^$2# \([0-9]* \(places failed\|episodes\|planted bugs\).*\)/        \1/p" \
+		-e "s/^$2# \(.* of *[0-9]* lines .*\)/        \1/p" "$1"
+}
+
+# native NAME COMMAND...: a program that speaks KTAP and needs no module.
+native()
+{
+	local name=$1 log=$logs/$1.ktap status start=$SECONDS
+
+	shift
+	# through a pipe: what forks would write its buffer twice into a file
+	"$@" 2>&1 </dev/null | cat >"$log"
+	status=${PIPESTATUS[0]}
+	count "$name" "$log" ""
+	if [ "$status" -eq 0 ] && grep -Eq '^(not )?ok ' "$log"; then
+		pass "$name$(took $start)"
+		case $name in
+		native | model | fuzz | package | planted*) figures "$log" "" ;;
+		esac
+	elif [ "$status" -eq 4 ]; then
+		skip "$name"
+	else
+		fail "$name (exit status $status)" <"$log"
+	fi
+}
+
+# vm KERNEL TESTS [OPTIONS OF RUN.SH]: run on it; those that want the same machine
+# share a boot.
+vm()
+{
+	local k=$1 tests=$2 log=$logs/vm-$1.log status name line reason start=$SECONDS
+	local before="$passed $failed $skipped"
+
+	shift 2
+	bash selftests/vm/run.sh "$tests" "$k" "$@" >"$log" 2>&1 </dev/null
+	status=$?
+	count "$k" "$log" "  "
+	for name in $tests; do
+		line=$(grep -E "^(not )?ok [0-9]+ $name( #|$)" "$log" | tail -n 1)
+		case $line in
+		"not ok "*)
+			reason=${line#*# }
+			fail "$k: $name: $reason" < <(
+				sed -n "/^  # $name\$/,/^not ok [0-9]* $name /p" "$log") ;;
+		*"# SKIP"*)
+			skip "$k: $name:${line#*# SKIP}" ;;
+		"ok "*)	pass "$k: $name" ;;
+		*)	fail "$k: $name: not run to its end" <"$log" ;;
+		esac
+	done
+	figures "$log" "  "
+	# what the machines say in the end: kernel log clean, verdict there
+	if grep -q '^vm-test: FAIL: ' "$log"; then
+		fail "$k: $(sed -n 's/^vm-test: FAIL: //p' "$log" | head -n 1)" < <(
+			sed -n '/^# kernel log/,/^vm-test: FAIL: /p' "$log")
+	elif [ $status -eq 0 ] || [ $status -eq 4 ]; then
+		pass "$k: machine and kernel log"
+	else
+		fail "$k: run.sh ended with $status" <"$log"
+	fi
+	# shellcheck disable=SC2086 # three numbers
+	summarize "$k" $before $start
+}
+
+# summarize KERNEL PASSED FAILED SKIPPED START: what has come since
+summarize()
+{
+	printf '%-12s %4d passed, %d failed, %d skipped, %d s\n' "kernel $1:" $((passed - $2)) \
+		$((failed - $3)) $((skipped - $4)) $((SECONDS - $5)) >>"$logs/summary"
+}
+
+# What needs no machine, and the kernels that are built.
+without_machines()
+{
+	local k
+
+	for k in $debug_kernels; do
+		step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
+	done
+	native "lint" bash selftests/lint.sh
+	native "cross" bash selftests/cross.sh
+	native "docs" bash selftests/docs.sh
+	native "cpp" bash selftests/cpp.sh
+	native "golden" bash selftests/golden.sh
+	native "native" bash selftests/native/run.sh
+	native "model" bash selftests/model/run.sh
+	native "fuzz" bash selftests/fuzz/run.sh "$fuzz"
+	native "package" bash selftests/package.sh
+	native "leftovers" bash selftests/leftovers.sh
+}
+
+with_machines()
+{
+	local k share=LFPOOL_PAIRS_EVERY=${CHECK_PAIRS_EVERY:-5}
+
+	# every kill point on the first kernel (natively, of pairs too), a share on others
+	for k in $kernels; do
+		vm "$k" "$tests" --append "$share"
+		share=LFPOOL_EVERY=13
+	done
+	[ -z "$rt_tests" ] || vm rt "$rt_tests"
+	share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1 LFPOOL_FUZZ_SECONDS=20"
+	for k in $debug_kernels; do
+		# waits for the other lane, where it is being built
+		step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
+		case $k in
+		kasan)	vm "$k" "$kasan_tests" --append "$share" ;;
+		kcsan)	vm "$k" "$kcsan_tests" --append "$share" ;;
+		esac
+		native "planted-$k" bash selftests/planted.sh "$k"
+	done
+}
+
+# lane COMMAND: with counts and failures of its own, which join() takes over.
+lane()
+{
+	local passed=0 failed=0 skipped=0 failures=$logs/$1.failures
+
+	: >"$failures"
+	"$1"
+	echo "$passed $failed $skipped" >"$logs/$1.counts"
+}
+
+join()
+{
+	local p f s
+
+	if read -r p f s 2>/dev/null <"$logs/$1.counts"; then
+		passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	else
+		fail "$1: not run to its end" </dev/null
+	fi
+	cat "$logs/$1.failures" >>"$failures"
+}
+
+bash selftests/deps.sh check || exit
+step "build" make -s all
+for k in $kernels ${rt_tests:+rt}; do
+	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
+	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
+done
+# Two at a time: most steps keep one processor busy, and wait a lot.
+# The machines go first: it is there that time limits are.
+(renice -n 10 $BASHPID >/dev/null; lane without_machines) >"$logs/without_machines.out" 2>&1 &
+lane with_machines
+wait
+cat "$logs/without_machines.out"
+join without_machines
+join with_machines
+
+if [ -s "$failures" ]; then
+	printf '\n=== failures\n'
+	cat "$failures"
+fi
+printf '\n'
+cat "$logs/summary"
+printf 'in all: %d min %d s\n\n' $((SECONDS / 60)) $((SECONDS % 60))
+printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

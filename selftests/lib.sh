@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the shell scripts of the tests share: where things are, how to fail, how to
+# leave no process behind, and how to bring in a Debian package without installing it.
+
+# shellcheck disable=SC2034 # used by the scripts that source this one
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Kernels and the kselftest files live outside the tree: they outlast
+# "make clean" and are shared by all clones.
+cache=${LFPOOL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lfpool}
+
+# shellcheck source-path=SCRIPTDIR source=inside.sh
+. "$top/selftests/inside.sh"
+
+die()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# locked FILE COMMAND...: one at a time among all that use the same FILE.
+locked()
+{
+	local file=$1
+
+	shift
+	mkdir -p "${file%/*}" || die "cannot create ${file%/*}"
+	(
+		flock 9 || die "cannot lock $file"
+		"$@"
+	) 9>"$file"
+}
+
+# An answer that apt gave stays right until its package lists change.
+apt_unchanged_since()
+{
+	[ -e "$1" ] && [ ! /var/lib/apt/lists -nt "$1" ]
+}
+
+# The version that "apt-get download PACKAGE" would bring; empty if unknown.
+apt_version()
+{
+	apt-cache show --no-all-versions "$1" 2>/dev/null |
+		sed -n 's/^Version: //p' | head -n 1
+}
+
+# apt_refresh: "apt-get update", where we may; false where we may not.
+apt_refresh()
+{
+	[ "$(id -u)" = 0 ] || return 1
+	apt-get -qq update >&2
+}
+
+# apt_download FOLDER PACKAGE...
+apt_download()
+{
+	local folder=$1
+
+	shift
+	# apt's own user could not write to the cache of another user
+	(cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download "$@") >&2
+}
