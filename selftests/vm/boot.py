@@ -40,9 +40,14 @@ TRACE_AFTER = 6
 PANIC = re.compile(r"Kernel panic - not syncing")
 
 # KCSAN watches the whole kernel, which has races of its own. Its report is ours
-# if one of our modules is in it.
+# if one of our modules made one of the accesses, itself or through a few calls of
+# the kernel's helpers; what an interrupt interrupted has no part in it.
 RACE = re.compile(r"BUG: KCSAN:")
 RACE_END = re.compile(r"={60,}$")
+RACE_ACCESS = re.compile(r" to 0x[0-9a-f]+ of \d+ bytes by (task|interrupt)")
+RACE_FRAME = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+")
+RACE_INTERRUPTED = re.compile(r"\basm_(sysvec_|common_interrupt|exc_nmi)")
+RACE_DEPTH = 5
 OURS = re.compile(r"\[(lfpool|planted)\]")
 
 # What no test may leave in the kernel log.
@@ -234,6 +239,21 @@ def find(lines, pattern, start=0):
     return None
 
 
+def race_is_ours(report):
+    """Whether one of the accesses of a report of KCSAN was our modules' doing."""
+    depth = 0
+    for line in report:
+        if RACE_ACCESS.search(line):
+            depth = RACE_DEPTH
+        elif RACE_INTERRUPTED.search(line):
+            depth = 0
+        elif depth and RACE_FRAME.search(line):
+            if OURS.search(line):
+                return True
+            depth -= 1
+    return False
+
+
 def find_trouble(lines, start, provokes):
     """The first line that no test may leave; PROVOKES has a pattern for tests
     that make the kernel say something, and show a call trace of it."""
@@ -248,7 +268,7 @@ def find_trouble(lines, start, provokes):
             continue
         if RACE.search(line):
             end = find(lines, RACE_END, number) or len(lines) - 1
-            if not any(OURS.search(of) for of in lines[number:end]):
+            if not race_is_ours(lines[number:end]):
                 skip_to = end + 1
                 continue
         before = TRACE_AFTER if TRACE.search(line) else 0
