@@ -156,7 +156,7 @@ native()
 # share a boot.
 vm()
 {
-	local k=$1 tests=$2 log=$logs/vm-$1.log status name line reason start=$SECONDS
+	local k=$1 tests=$2 log=$logs/vm-$1.log status name line reason seconds start=$SECONDS
 	local before="$passed $failed $skipped"
 
 	shift 2
@@ -172,7 +172,9 @@ vm()
 				sed -n "/^  # $name\$/,/^not ok [0-9]* $name /p" "$log") ;;
 		*"# SKIP"*)
 			skip "$k: $name:${line#*# SKIP}" ;;
-		"ok "*)	pass "$k: $name" ;;
+		"ok "*)
+			seconds=$(sed -n "s/^  # $name took \([0-9]* s\)\$/\1/p" "$log")
+			pass "$k: $name${seconds:+ ($seconds)}" ;;
 		*)	fail "$k: $name: not run to its end" <"$log" ;;
 		esac
 	done
@@ -279,6 +281,8 @@ join with_machines
 if [ -s "$failures" ]; then
 	printf '\n=== failures\n'
 	cat "$failures"
+	printf '\n=== failed\n'
+	sed -n 's/^--- //p' "$failures"
 fi
 printf '\n'
 cat "$logs/summary"
