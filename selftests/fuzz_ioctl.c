@@ -1066,7 +1066,7 @@ static uint64_t bits(const uint64_t *words, unsigned int n)
 static void episode(uint64_t run, const struct episode *e)
 {
 	/* so that nobody waits for ever; and at any moment */
-	const suseconds_t tick = 7000 * slow();
+	const suseconds_t tick = 20000;
 	struct itimerval every = { { 0, tick }, { 0, tick } };
 	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
 	uint32_t i;
@@ -1130,7 +1130,7 @@ static void run_episode(uint64_t run, const struct episode *e)
 	setpgid(pid, pid);
 	/* killed at any moment, if it is not over before */
 	seed(run, e->part[e->parts - 1].number, 1);
-	patience = one_in(2) ? below(50000) : 3000000;
+	patience = one_in(2) ? below(15000) : 1000000;
 	end = now_ns() + patience * 1000ULL * slow();
 	while (waitid(P_PID, pid, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) == 0) {
 		siginfo_t info = { 0 };

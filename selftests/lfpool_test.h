@@ -62,8 +62,8 @@ static inline uint64_t setting(const char *name, uint64_t otherwise)
 }
 
 /*
- * LFPOOL_SLOW=N: this kernel takes N times as long as another one, for what it
- * checks meanwhile. So whoever waits for it has as much more patience.
+ * LFPOOL_SLOW=N: things may take N times as long as on a quick machine that has
+ * nothing else to do. So whoever waits has as much more patience.
  */
 static inline unsigned int slow(void)
 {

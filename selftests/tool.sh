@@ -85,7 +85,7 @@ wait_for()
 
 	while ! "$@" >/dev/null 2>&1; do
 		i=$((i + 1))
-		[ $i -lt 200 ] || return 1
+		[ $i -lt $((200 * ${LFPOOL_SLOW:-1})) ] || return 1
 		usleep 100000
 	done
 }

@@ -23,9 +23,10 @@
 # Tests that want the same machine share a boot. The exit status is the
 # test's, 4 if it was skipped, and 1 if several ran and one failed.
 #
-# A debugging kernel is slower and wants more memory: time limits are multiplied,
-# and the tests find LFPOOL_SLOW (how many times slower) and LFPOOL_DEBUG (its name)
-# in their environment. --append NAME=VALUE sets more there.
+# Time limits are multiplied by how many times slower things may be here, which the
+# tests find as LFPOOL_SLOW in their environment; of a debugging kernel they find its
+# name, too, as LFPOOL_DEBUG, and it gets more memory. --append NAME=VALUE sets more
+# there.
 #
 # --label NAME: what is written goes to build/KERNEL/vm/NAME, so that two may run
 # at a time.
@@ -65,12 +66,15 @@ while [ $# -gt 0 ]; do
 	esac
 done
 
-# What the sanitizers cost, seen from the slowest tests.
+# How much longer than on a machine of one's own things may take. The host runs
+# other things too, and a virtual CPU may be without a real one for long: time
+# limits are there to find what hangs, not what is slow. For debugging kernels, what
+# the sanitizers cost, seen from the slowest tests, comes on top.
 debug=
-slow=1
+slow=3
 case ${k%-gcov} in
-kasan)	debug=kasan slow=10 ;;
-kcsan)	debug=kcsan slow=3 ;;
+kasan)	debug=kasan slow=15 ;;
+kcsan)	debug=kcsan slow=6 ;;
 esac
 
 # The program of test $1, and the source that its vm: line is in.
@@ -122,9 +126,10 @@ want()
 	for key in "${!forced[@]}"; do
 		printf -v "$key" %s "${forced[$key]}"
 	done
+	append+=" LFPOOL_SLOW=$slow"
+	timeout=$((timeout * slow))
 	if [ -n "$debug" ]; then
-		append+=" LFPOOL_SLOW=$slow LFPOOL_DEBUG=$debug"
-		timeout=$((timeout * slow))
+		append+=" LFPOOL_DEBUG=$debug"
 		# shadow memory is an eighth, and what is freed is kept for a while
 		case $mem in
 		*G)	mem=$((${mem%G} * 1536))M ;;
@@ -183,7 +188,7 @@ boot()
 
 	python3 "$here/boot.py" --kernel "$KIMAGE" --initrd "$dir/initramfs.cpio" \
 		--console "$dir/console.log" --result "$dir/result.ktap" \
-		--smp "$smp" --mem "$mem" --append "$append" --timeout $((60 * slow)) \
+		--smp "$smp" --mem "$mem" --append "$append" --timeout $((30 * slow)) \
 		--parent $$ "${options[@]}" &
 	boot=$!
 	# a signal reaches the shell only where it waits, not where it runs
