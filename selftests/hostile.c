@@ -488,7 +488,7 @@ TEST_F_TIMEOUT(damage, is_survived, TIMEOUT)
 		EXPECT_TRUE(sane(s->c.fd, &st));
 	}
 	EXPECT_EQ(-ENOBUFS, n);
-	EXPECT_GE(MOST, nr);
+	EXPECT_GE(most, nr);
 	/* what was in the reserve when it began, and what it grew by */
 	EXPECT_LE(BUFFERS - HELD - CACHED - BATCHES * BATCH + MOST - BUFFERS, nr);
 	EXPECT_TRUE(sane(s->c.fd, &st));
@@ -1280,6 +1280,7 @@ static pid_t part_start(FIXTURE_DATA(storm) *self, const FIXTURE_VARIANT(storm) 
 
 TEST_F_TIMEOUT(storm, is_weathered, 300)
 {
+	const unsigned int most = variant->what == SPOIL_SLOTS ? MOST : MOST * LFPOOL_BATCH_MAX;
 	unsigned int k, nr, kills = 0, faults = 0, looks = 0;
 	uint32_t items[LFPOOL_XFER_MAX], calls = 0;
 	uint64_t end, slowest = 0, looked = 0;
@@ -1362,9 +1363,13 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 	EXPECT_TRUE(audit_clean(OTHER));
 	EXPECT_TRUE(pristine("serialization"));
 
-	/* what the kernel has, it gives once each */
+	/*
+	 * What the kernel has, it gives, and comes to an end. Garbage that it finds in
+	 * the depot may name, as a batch's members, what it gave before: then it takes
+	 * that back, and gives it again.
+	 */
 	ASSERT_EQ(0, client_open(&c, POOL));
-	for (nr = 0; (n = do_refill(c.fd, 0, items, 16)) > 0 && nr <= MOST; nr += n) {
+	for (nr = 0; (n = do_refill(c.fd, 0, items, 16)) > 0 && nr <= most; nr += n) {
 		for (k = 0; k < (unsigned int)n; k++) {
 			ASSERT_LT(items[k], MOST);
 			EXPECT_EQ(c.info.client, (uint32_t)client_desc(&c, items[k])->word);
@@ -1373,7 +1378,7 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 		}
 	}
 	EXPECT_EQ(-ENOBUFS, n);
-	EXPECT_GE(MOST, nr);
+	EXPECT_GE(most, nr);
 	client_close(&c);
 	EXPECT_TRUE(wait_until(stats_of(POOL).clients == 0, DEADLINE));
 
@@ -1382,7 +1387,7 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 	ASSERT_EQ(0, module_load(ARGS));
 	EXPECT_TRUE(pristine(POOL));
 	EXPECT_TRUE(pristine(OTHER));
-	EXPECT_TRUE(wait_until(before - free_kb() < 8192 + quarantine_kb(), 3)) {
+	EXPECT_TRUE(wait_until(before - free_kb() < 16384 + quarantine_kb(), 3)) {
 		TH_LOG("%ld kB free before, %ld after", before, free_kb());
 	}
 }

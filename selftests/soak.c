@@ -7,8 +7,9 @@
  * lost or in two places; at the end, when all stand still, exactly nothing.
  *
  * The owner table finds a buffer that two workers have: whoever gets a buffer
- * finds the place empty, or the name of a worker that was killed. A buffer that
- * was handed over carries its sender's name and HANDED until it is imported.
+ * finds the place empty, or the name of a worker that is gone. A buffer that was
+ * handed over carries HANDED and its sender's name until it is imported, and the
+ * name of who is about to import it, which may be killed before it can say so.
  */
 #include <lfpool.h>
 #include "lfpool_test.h"
@@ -22,12 +23,14 @@
 #define HOLD	6
 #define HANDED	0x80000000U
 #define RING	16
-#define NAMES	4096
+#define NAME_BITS	12
+#define NAMES	(1U << NAME_BITS)
 
 /* what workers and killer share */
 struct shared {
 	uint32_t owner[COUNT];		/* name of who has the buffer, 0: nobody */
-	uint8_t killed[NAMES];		/* by name */
+	uint64_t handle[COUNT];		/* of its last export */
+	uint8_t gone[NAMES];		/* by name: killed, or at its end */
 	uint64_t ring[RING];		/* handles on their way, 0: none */
 	uint64_t rounds[NAMES];
 	uint32_t faults;
@@ -36,9 +39,9 @@ struct shared {
 
 static struct shared *sh;
 
-static bool dead(uint32_t name)
+static bool gone(uint32_t name)
 {
-	return __atomic_load_n(&sh->killed[name & ~HANDED], __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&sh->gone[name % NAMES], __ATOMIC_SEQ_CST);
 }
 
 static void fault(const char *what, uint32_t item, uint32_t found, uint32_t me)
@@ -52,7 +55,7 @@ static void note_get(uint32_t item, uint32_t me)
 {
 	uint32_t found = __atomic_exchange_n(&sh->owner[item], me, __ATOMIC_SEQ_CST);
 
-	if (found && !dead(found))
+	if (found && !gone(found) && !(found & HANDED && gone(found >> NAME_BITS)))
 		fault("get", item, found, me);
 }
 
@@ -62,6 +65,17 @@ static void note_move(const char *what, uint32_t item, uint32_t from, uint32_t t
 
 	if (found != from)
 		fault(what, item, found, me);
+}
+
+/* About to be imported, unless its sender died and it has had another life since. */
+static void note_taken(uint64_t handle, uint32_t me)
+{
+	uint32_t item = (uint32_t)handle;
+	uint32_t found = __atomic_load_n(&sh->owner[item], __ATOMIC_SEQ_CST);
+
+	if (found & HANDED && sh->handle[item] == handle)
+		__atomic_compare_exchange_n(&sh->owner[item], &found, found | me << NAME_BITS, 0,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 /* Imported: from whoever handed it over; the table still says who. */
@@ -86,6 +100,7 @@ static bool hand_over(struct lfpool *pool, void *buffer, uint32_t item, uint32_t
 
 	if (lfpool_export(pool, buffer, &handle))
 		return false;
+	sh->handle[item] = handle;
 	note_move("export", item, me, me | HANDED, me);
 	/* 0 is "none" in the ring */
 	if (__atomic_compare_exchange_n(place, &empty, handle + 1, 0, __ATOMIC_SEQ_CST,
@@ -127,8 +142,12 @@ static void worker(uint32_t me, uint32_t seed)
 		} else if (what == 5 && n < HOLD) {
 			uint64_t handle = __atomic_exchange_n(&sh->ring[random_next(&seed) % RING],
 							      0, __ATOMIC_SEQ_CST);
-			void *p = handle ? lfpool_import(pool, handle - 1) : NULL;
+			void *p = NULL;
 
+			if (handle--) {
+				note_taken(handle, me);
+				p = lfpool_import(pool, handle);
+			}
 			if (p) {
 				held[n].data = p;
 				held[n].item = buffer_index(pool, p);
@@ -146,7 +165,8 @@ static void worker(uint32_t me, uint32_t seed)
 		}
 		sh->rounds[me]++;
 	}
-	/* what was handed over and not imported goes with the client */
+	/* what was handed over and not imported goes with the client, as does the rest */
+	__atomic_store_n(&sh->gone[me], 1, __ATOMIC_SEQ_CST);
 	_exit(0);
 }
 
@@ -194,7 +214,7 @@ int main(void)
 		usleep(1000 + random_next(&seed) % 20000);
 		i = random_next(&seed) % WORKERS;
 		/* before the kill: what it had may be somebody's at once */
-		__atomic_store_n(&sh->killed[name[i]], 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&sh->gone[name[i]], 1, __ATOMIC_SEQ_CST);
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 		rounds += sh->rounds[name[i]];
