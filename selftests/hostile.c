@@ -488,7 +488,7 @@ TEST_F_TIMEOUT(damage, is_survived, TIMEOUT)
 		EXPECT_TRUE(sane(s->c.fd, &st));
 	}
 	EXPECT_EQ(-ENOBUFS, n);
-	EXPECT_GE(most, nr);
+	EXPECT_GE(MOST, nr);
 	/* what was in the reserve when it began, and what it grew by */
 	EXPECT_LE(BUFFERS - HELD - CACHED - BATCHES * BATCH + MOST - BUFFERS, nr);
 	EXPECT_TRUE(sane(s->c.fd, &st));
