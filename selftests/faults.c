@@ -19,12 +19,10 @@
  * kernel does for any module or process.
  *
  * An allocation that fails within vmalloc() or for a per-CPU variable makes the
- * kernel show where, one that fails for a kobject makes it say so, and kmemleak
- * and the object debugging tell of their own: for kmemleak that is "Cannot allocate
- * a scan area" alone, as without the memory for an object it would give up, and
- * find nothing any more.
+ * kernel show where, one that fails for a kobject makes it say so, and the object
+ * debugging tells of its own.
  *
- * vm: insmod=no timeout=900 provokes="scan area|vmalloc err|failed.*-12|percpu: alloc|ODEBUG: Out"
+ * vm: insmod=no timeout=900 provokes="vmalloc err|failed.*-12|percpu: alloc|ODEBUG: Out"
  */
 #include "lfpool_test.h"
 
