@@ -23,12 +23,14 @@ rt_tests=${CHECK_RT_TESTS-parity concurrency death}
 # slower, and what it looks for it finds in the first rounds. Of the others, those
 # that demand something of time or memory cannot have it there (concurrency, lifecycle,
 # exhaustion), and those of command, examples and languages show the module nothing
-# new. "make vm-test T=... K=kasan" runs any.
+# new. "make vm-test T=... K=kasan" runs any. On kasan the module counts its lines, too:
+# for the report of coverage, and to lead the fuzzer.
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
-kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi soak}
+kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi soak fuzz_ioctl}
 kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine soak fuzz_ioctl}
-# seconds
+# seconds: of the library natively, of the module on kasan
 fuzz=${CHECK_FUZZ:-60}
+fuzz_ioctl=${CHECK_FUZZ_IOCTL:-300}
 
 logs=$top/build/check
 rm -rf "$logs"
@@ -143,7 +145,7 @@ native()
 	if [ "$status" -eq 0 ] && grep -Eq '^(not )?ok ' "$log"; then
 		pass "$name$(took $start)"
 		case $name in
-		native | model | fuzz | package | planted*) figures "$log" "" ;;
+		native | model | fuzz | package | planted* | coverage) figures "$log" "" ;;
 		esac
 	elif [ "$status" -eq 4 ]; then
 		skip "$name"
@@ -156,11 +158,11 @@ native()
 # share a boot.
 vm()
 {
-	local k=$1 tests=$2 log=$logs/vm-$1.log status name line reason seconds start=$SECONDS
-	local before="$passed $failed $skipped"
+	local on=$1 k=${1%-gcov} tests=$2 log=$logs/vm-$1.log status name line reason seconds
+	local before="$passed $failed $skipped" start=$SECONDS
 
 	shift 2
-	bash selftests/vm/run.sh "$tests" "$k" "$@" >"$log" 2>&1 </dev/null
+	bash selftests/vm/run.sh "$tests" "$on" "$@" >"$log" 2>&1 </dev/null
 	status=$?
 	count "$k" "$log" "  "
 	for name in $tests; do
@@ -229,15 +231,18 @@ with_machines()
 		share=LFPOOL_EVERY=13
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
-	share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1 LFPOOL_FUZZ_SECONDS=20"
-	for k in $debug_kernels; do
+	share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
+	for k in ${debug_kernels/kasan/kasan-gcov}; do
 		# waits for the other lane, where it is being built
 		step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 		case $k in
-		kasan)	vm "$k" "$kasan_tests" --append "$share" ;;
-		kcsan)	vm "$k" "$kcsan_tests" --append "$share" ;;
+		kasan*)
+			vm "$k" "$kasan_tests" --append "$share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
+			native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh ;;
+		kcsan)
+			vm "$k" "$kcsan_tests" --append "$share LFPOOL_FUZZ_SECONDS=20" ;;
 		esac
-		native "planted-$k" bash selftests/planted.sh "$k"
+		native "planted-${k%-gcov}" bash selftests/planted.sh "${k%-gcov}"
 	done
 }
 
