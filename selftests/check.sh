@@ -28,9 +28,9 @@ rt_tests=${CHECK_RT_TESTS-parity concurrency death}
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
 kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi soak fuzz_ioctl}
 kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine soak fuzz_ioctl}
-# seconds: of the library natively, of the module on kasan
+# seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
-fuzz_ioctl=${CHECK_FUZZ_IOCTL:-300}
+fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
 
 logs=$top/build/check
 rm -rf "$logs"
