@@ -21,9 +21,9 @@ AT(lfpool_desc, count, 12);
 AT(lfpool_desc, item, 16);
 
 SIZE(lfpool_slot, 384);
-AT(lfpool_slot, busy, 0);
-AT(lfpool_slot, revoked, 4);
-AT(lfpool_slot, n, 8);
+AT(lfpool_slot, n, 0);
+AT(lfpool_slot, busy, 4);
+AT(lfpool_slot, revoked, 8);
 AT(lfpool_slot, journal, 12);
 AT(lfpool_slot, gets, 16);
 AT(lfpool_slot, puts, 24);

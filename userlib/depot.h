@@ -89,7 +89,8 @@
  *
  * Injection points (LFPOOL_INJECT(nr), empty in production):
  *
- *    1..4   inline get: before busy, after it, before n, after n     (lfpool.h)
+ *    1..4   inline get: before busy, after it, before the cache is read,
+ *           counted and n not written                                (lfpool.h)
  *    5..8   inline put: the same                                     (lfpool.h)
  *   10      pop: head read, journal not yet written          (a) | (b)
  *   11      pop: journal written, before the swap            (b) | (c)
@@ -182,30 +183,43 @@ static inline void depot_own_member(const struct depot *d, __u32 i)
 }
 
 /*
- * The words of all members come over at the same time, not one by one. The first
- * one tells whether another client pushed the batch, so that they are all to be
- * written; our own threads have them all the time, for reading.
+ * Copies indices between a cache and a batch that are the caller's alone at this
+ * moment: no volatile accesses, of which there would be one for each index.
+ */
+static inline void depot_copy(__u32 *to, const __u32 *from, unsigned int n)
+{
+#if defined(LFPOOL_TSAN)
+	unsigned int k;
+
+	for (k = 0; k < n; k++)
+		LFPOOL_WRITE(to[k], LFPOOL_READ(from[k]));
+#else
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	memmove(to, from, n * sizeof(*to));
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/*
+ * The words of a batch that another client pushed are all to be written, so they
+ * come over at the same time, not one by one. The first one tells; the words of
+ * our own threads' batches stay as they are, and each core has them for reading.
  */
 static inline void depot_fetch_members(const struct depot *d, const struct lfpool_desc *desc,
 				       unsigned int members)
 {
-	bool foreign = false;
 	unsigned int j;
 	__u32 i;
 
-	for (j = 0; j < members; j++) {
+	if (!members)
+		return;
+	i = LFPOOL_READ(desc->item[0]);
+	if (LFPOOL_UNLIKELY(i >= d->count) || (__u32)LFPOOL_READ(d->desc[i].word) == d->mark)
+		return;
+	for (j = 1; j < members; j++) {
 		i = LFPOOL_READ(desc->item[j]);
 		if (LFPOOL_LIKELY(i < d->count))
-			__builtin_prefetch(&d->desc[i].word);
-	}
-	for (j = 0; j < members; j++) {
-		i = LFPOOL_READ(desc->item[j]);
-		if (LFPOOL_UNLIKELY(i >= d->count))
-			continue;
-		if (!foreign && (__u32)LFPOOL_READ(d->desc[i].word) == d->mark)
-			return;
-		foreign = true;
-		depot_fetch(&d->desc[i].word);
+			depot_fetch(&d->desc[i].word);
 	}
 }
 
@@ -291,15 +305,13 @@ static inline void depot_push(const struct depot *d, struct lfpool_slot *s,
 	__u32 leader = LFPOOL_READ(item[0]);
 	struct lfpool_desc *desc;
 	__u64 head, next, word;
-	unsigned int j;
 
 	desc = &d->desc[leader];
 	/* the three lines that are written here, likely to be on another core */
 	depot_fetch(&d->shared->head);
 	depot_fetch(&desc->word);
 	depot_fetch(&desc->item[LFPOOL_BATCH_MAX - 2]);
-	for (j = 1; j < n; j++)						/* (k) */
-		LFPOOL_WRITE(desc->item[j - 1], LFPOOL_READ(item[j]));
+	depot_copy(desc->item, item + 1, n - 1);			/* (k) */
 	LFPOOL_WRITE(desc->count, n - 1);
 	LFPOOL_INJECT(20);
 	LFPOOL_WRITE(s->journal, leader);				/* (l) */

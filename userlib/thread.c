@@ -608,13 +608,18 @@ static int put_direct(struct lfpool *pool, void *buffer)
 
 /*
  * Buffers went into the depot: who waits must be told, as it may have looked
- * there before. The fence stands between our swap of the head and our load of
- * waiters. Its partner stands in the back end's wait, between its count of
- * waiters and its look at the depot. So it sees the batch, or we see it.
+ * there before. A full barrier stands between our swap of the head and our load
+ * of waiters; on x86 the swap is one. Its partner stands in the back end's wait,
+ * between its count of waiters and its look at the depot. So it sees the batch,
+ * or we see it.
  */
 void lfp_wake_waiters(struct lfpool *pool)
 {
+#if defined(__x86_64__) || defined(__i386__)
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 	if (LFPOOL_UNLIKELY(LFPOOL_READ(pool->depot.shared->waiters)))
 		pool->ops->wake(pool);
 }
@@ -624,7 +629,6 @@ static unsigned int flush(struct thread *th, unsigned int n)
 {
 	unsigned int batch = th->pool->info.batch;
 	struct lfpool_slot *s = th->slot;
-	unsigned int k;
 
 	/* a peer may have written anything there; it must not lead */
 	if (LFPOOL_UNLIKELY(LFPOOL_READ(s->item[0]) >= th->pool->depot.count)) {
@@ -634,8 +638,7 @@ static unsigned int flush(struct thread *th, unsigned int n)
 	}
 	depot_push(&th->pool->depot, s, s->item, batch);
 	LFPOOL_INJECT(25);
-	for (k = batch; k < n; k++)
-		LFPOOL_WRITE(s->item[k - batch], LFPOOL_READ(s->item[k]));
+	depot_copy(s->item, s->item + batch, n - batch);
 	LFPOOL_WRITE(s->n, n - batch);
 	count_up(&s->flushes, 1);
 	LFPOOL_INJECT(26);

@@ -87,10 +87,11 @@ struct lfpool_desc {
 
 /**
  * struct lfpool_slot - shared state of one attached thread
- * @busy:    1 while the thread is between two consistent states of its cache
+ * @n:       buffers in the cache
+ * @busy:    1 while the thread is between two consistent states of its cache;
+ *           behind @n, so that one store may set @n and end the section
  * @revoked: set by the kernel while it may take the cache (scavenge): the
  *           thread must take its slow path
- * @n:       buffers in the cache
  * @journal: the leader that the thread is moving into or out of the depot, or
  *           LFPOOL_NONE
  * @gets:    gets that a free buffer of the pool satisfied
@@ -100,16 +101,16 @@ struct lfpool_desc {
  * @cas_retries: compare-and-swaps on the depot's head that lost
  * @refills: batches that came into the cache
  * @flushes: batches that left it
- * @reserved: zero
+ * @reserved: zero, as the thread reads item[-1], too, when the cache is empty
  * @item:    the cache, last in first out: item[n - 1] is the hottest
  *
  * Written by its one thread only, except @revoked, and @n and @item while the
  * kernel scavenges. Counters only grow; reset_stats does not touch them.
  */
 struct lfpool_slot {
+	__u32 n;
 	__u32 busy;
 	__u32 revoked;
-	__u32 n;
 	__u32 journal;
 	__aligned_u64 gets;
 	__aligned_u64 puts;

@@ -384,18 +384,48 @@ static inline int lfpool_info(struct lfpool *pool, struct lfpool_info *info)
 #define LFPOOL_LIKELY(x)	__builtin_expect(!!(x), 1)
 #define LFPOOL_UNLIKELY(x)	__builtin_expect(!!(x), 0)
 /*
- * Leaves for a label if a word is set. On x86 a comparison with memory and a
- * branch, where the compiler would load a volatile field, test it and branch.
+ * On x86 the words are compared, loaded and stored by instructions of our own:
+ * of a volatile access the compiler makes no operand of another instruction, and
+ * it does not know that a load of 32 bits clears the rest of a register.
+ *
+ * LFPOOL_GOTO_IF(x, label), _IF_ACQUIRE: leave for a label if a word is set.
+ * LFPOOL_GOTO_IF_IS(x, value, label), _IF_NOT: if (the low half of) a word is or
+ * is not a value of 32 bits.
+ * LFPOOL_LOAD(to, x), LFPOOL_STORE(x, value): a word of 32 bits, and an unsigned
+ * long.
+ * LFPOOL_LEAVE(s, number): ends a section of busy, with so many buffers in the
+ * cache. On x86 one store of 64 bits does both, as busy stands behind n; the fewer
+ * stores a get or put makes, the fewer stand before the caller's own.
  */
 #if defined(__x86_64__) && !defined(LFPOOL_TSAN)
 # define LFPOOL_GOTO_IF(x, label)						\
 	__asm__ goto volatile("cmpl $0, %0\n\tjne %l1" : : "m"(x) : "cc" : label) /* NOLINT */
 # define LFPOOL_GOTO_IF_ACQUIRE(x, label)	LFPOOL_GOTO_IF(x, label)
+# define LFPOOL_GOTO_IF_IS(x, value, label)					\
+	__asm__ goto volatile("cmpl %k1, %0\n\tje %l2" : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
+# define LFPOOL_GOTO_IF_NOT(x, value, label)					\
+	__asm__ goto volatile("cmpl %k1, %0\n\tjne %l2" : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
+# define LFPOOL_LOAD(to, x)	__asm__ volatile("movl %1, %k0" : "=r"(to) : "m"(x))
+# define LFPOOL_STORE(x, value)	__asm__ volatile("movl %k1, %0" : "=m"(x) : "r"(value))
+# define LFPOOL_LEAVE(s, number)						\
+	__asm__ volatile("movq %2, %0"						\
+			 : "=m"((s)->n), "=m"((s)->busy) : "r"((unsigned long)(number)))
 #else
 # define LFPOOL_GOTO_IF(x, label)						\
 	do { if (LFPOOL_UNLIKELY(LFPOOL_READ(x))) goto label; } while (0)
 # define LFPOOL_GOTO_IF_ACQUIRE(x, label)					\
 	do { if (LFPOOL_UNLIKELY(LFPOOL_READ_ACQUIRE(x))) goto label; } while (0)
+# define LFPOOL_GOTO_IF_IS(x, value, label)					\
+	do { if (LFPOOL_UNLIKELY((__u32)LFPOOL_READ(x) == (__u32)(value))) goto label; } while (0)
+# define LFPOOL_GOTO_IF_NOT(x, value, label)					\
+	do { if (LFPOOL_UNLIKELY((__u32)LFPOOL_READ(x) != (__u32)(value))) goto label; } while (0)
+# define LFPOOL_LOAD(to, x)	((to) = LFPOOL_READ(x))
+# define LFPOOL_STORE(x, value)	LFPOOL_WRITE(x, (__u32)(value))
+# define LFPOOL_LEAVE(s, number)						\
+	do {									\
+		LFPOOL_WRITE((s)->n, (__u32)(number));				\
+		LFPOOL_WRITE_RELEASE((s)->busy, 0);				\
+	} while (0)
 #endif
 
 /*
@@ -461,23 +491,21 @@ int lfpool_thread_put_slow(struct lfpool_thread *t, void *buffer);
 static inline void *lfpool_thread_get(struct lfpool_thread *t)
 {
 	struct lfpool_slot *s = t->slot;
-	uintptr_t n;
-	uint32_t i;
+	unsigned long n, i;
 
 	LFPOOL_GOTO_IF(s->busy, slow);
 	LFPOOL_INJECT(1);
 	LFPOOL_WRITE(s->busy, 1);
 	LFPOOL_INJECT(2);
 	LFPOOL_GOTO_IF_ACQUIRE(s->revoked, leave);
-	n = LFPOOL_READ(s->n);
+	LFPOOL_LOAD(n, s->n);
 	if (LFPOOL_UNLIKELY(n <= t->least))
 		goto leave;
 	LFPOOL_INJECT(3);
-	i = LFPOOL_READ(s->item[n - 1]);
-	LFPOOL_WRITE(s->n, (uint32_t)n - 1);
-	LFPOOL_INJECT(4);
+	LFPOOL_LOAD(i, s->item[n - 1]);
 	LFPOOL_COUNT(s->gets);
-	LFPOOL_WRITE_RELEASE(s->busy, 0);
+	LFPOOL_INJECT(4);
+	LFPOOL_LEAVE(s, n - 1);
 	return t->data + ((size_t)i << t->shift);
 
 leave: LFPOOL_COLD
@@ -494,14 +522,14 @@ static inline int lfpool_thread_put(struct lfpool_thread *t, void *buffer)
 	uintptr_t off = (uintptr_t)buffer - (uintptr_t)t->data;
 	struct lfpool_slot *s = t->slot;
 	const unsigned int bits = 8 * sizeof(off);
-	uintptr_t i, n;
+	unsigned long i, n;
 
 	LFPOOL_HAND_BACK(buffer);
 	/* rotated, so that an unaligned offset is out of range as well */
 	i = off >> t->shift | off << (bits - t->shift);
-	if (LFPOOL_UNLIKELY(i >= t->count) ||
-	    LFPOOL_UNLIKELY((uint32_t)LFPOOL_READ(t->desc[i].word) != (uint32_t)t->client))
+	if (LFPOOL_UNLIKELY(i >= t->count))
 		goto slow;
+	LFPOOL_GOTO_IF_NOT(t->desc[i].word, t->client, slow);
 	LFPOOL_GOTO_IF(s->busy, slow);
 	LFPOOL_INJECT(5);
 	LFPOOL_WRITE(s->busy, 1);
@@ -514,18 +542,19 @@ static inline int lfpool_thread_put(struct lfpool_thread *t, void *buffer)
 	 */
 	LFPOOL_GOTO_IF_ACQUIRE(s->revoked, leave);
 	LFPOOL_GOTO_IF(*t->waiters, leave);
-	n = LFPOOL_READ(s->n);
+	LFPOOL_LOAD(n, s->n);
 	if (LFPOOL_UNLIKELY(n >= t->full))
 		goto leave;
-	/* put twice, at once? */
-	if (LFPOOL_LIKELY(n) && LFPOOL_UNLIKELY(LFPOOL_READ(s->item[n - 1]) == (uint32_t)i))
-		goto leave;
+	/*
+	 * Put twice, at once? In front of an empty cache stands a zero of the slot's
+	 * reserved field: buffer 0 takes the slow path then, which knows.
+	 */
+	LFPOOL_GOTO_IF_IS(*(const __u32 *)((const char *)s->item + 4 * n - 4), i, leave);
 	LFPOOL_INJECT(7);
-	LFPOOL_WRITE(s->item[n], (uint32_t)i);
-	LFPOOL_WRITE(s->n, (uint32_t)n + 1);
-	LFPOOL_INJECT(8);
+	LFPOOL_STORE(s->item[n], i);
 	LFPOOL_COUNT(s->puts);
-	LFPOOL_WRITE_RELEASE(s->busy, 0);
+	LFPOOL_INJECT(8);
+	LFPOOL_LEAVE(s, n + 1);
 	return 0;
 
 leave: LFPOOL_COLD
