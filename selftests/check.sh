@@ -201,27 +201,51 @@ summarize()
 		$((failed - $3)) $((skipped - $4)) $((SECONDS - $5)) >>"$logs/summary"
 }
 
-# What needs no machine, and the kernels that are built.
-without_machines()
+# on_debug_kernel K: waits where it is being built
+on_debug_kernel()
+{
+	local k=$1 share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
+
+	[ "$k" != kasan ] || k=kasan-gcov
+	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
+	if [ "$1" = kasan ]; then
+		# the largest pools there can be: nothing but time, under KASAN
+		share+=" LFPOOL_NOT=range.its_end_is_accepted"
+		vm "$k" "$kasan_tests" --append "$share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
+		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
+	else
+		vm "$k" "$kcsan_tests" --append "$share LFPOOL_FUZZ_SECONDS=20"
+	fi
+	native "planted-$1" bash selftests/planted.sh "$1"
+}
+
+# What either lane may do next; the longest first.
+work()
+{
+	local task
+
+	for task in $debug_kernels native model lint leftovers package fuzz cross docs cpp golden; do
+		mkdir "$logs/$task.taken" 2>/dev/null || continue
+		case $task in
+		kasan | kcsan)	on_debug_kernel "$task" ;;
+		native | model)	native "$task" nice bash "selftests/$task/run.sh" ;;
+		fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
+		*)		native "$task" nice bash "selftests/$task.sh" ;;
+		esac
+	done
+}
+
+build_first()
 {
 	local k
 
 	for k in $debug_kernels; do
 		step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
 	done
-	native "lint" bash selftests/lint.sh
-	native "cross" bash selftests/cross.sh
-	native "docs" bash selftests/docs.sh
-	native "cpp" bash selftests/cpp.sh
-	native "golden" bash selftests/golden.sh
-	native "native" bash selftests/native/run.sh
-	native "model" bash selftests/model/run.sh
-	native "fuzz" bash selftests/fuzz/run.sh "$fuzz"
-	native "package" bash selftests/package.sh
-	native "leftovers" bash selftests/leftovers.sh
+	work
 }
 
-with_machines()
+boot_first()
 {
 	local k share=LFPOOL_PAIRS_EVERY=${CHECK_PAIRS_EVERY:-5}
 
@@ -231,21 +255,7 @@ with_machines()
 		share=LFPOOL_EVERY=13
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
-	for k in ${debug_kernels/kasan/kasan-gcov}; do
-		# waits for the other lane, where it is being built
-		step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
-		share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
-		case $k in
-		kasan*)
-			# the largest pools there can be: nothing but time, under KASAN
-			share+=" LFPOOL_NOT=range.its_end_is_accepted"
-			vm "$k" "$kasan_tests" --append "$share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
-			native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh ;;
-		kcsan)
-			vm "$k" "$kcsan_tests" --append "$share LFPOOL_FUZZ_SECONDS=20" ;;
-		esac
-		native "planted-${k%-gcov}" bash selftests/planted.sh "${k%-gcov}"
-	done
+	work
 }
 
 # lane COMMAND: with counts and failures of its own, which join() takes over.
@@ -276,14 +286,14 @@ for k in $kernels ${rt_tests:+rt}; do
 	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 done
-# Two at a time: most steps keep one processor busy, and wait a lot.
-# The machines go first: it is there that time limits are.
-(renice -n 10 $BASHPID >/dev/null; lane without_machines) >"$logs/without_machines.out" 2>&1 &
-lane with_machines
+# Two at a time, one a processor. What needs no machine is nice to those: it is there
+# that time limits are.
+lane build_first >"$logs/build_first.out" 2>&1 &
+lane boot_first
 wait
-cat "$logs/without_machines.out"
-join without_machines
-join with_machines
+cat "$logs/build_first.out"
+join build_first
+join boot_first
 
 if [ -s "$failures" ]; then
 	printf '\n=== failures\n'

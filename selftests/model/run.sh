@@ -157,7 +157,7 @@ check_model()
 
 	folder=$model${macros:+-${macros// /-}}
 	text="$model: $sizes"
-	if ! generate "$folder" "$model" "$macros" -O2 -DCOLLAPSE ${flag:+"-D$flag"}; then
+	if ! generate "$folder" "$model" "$macros" -O2 ${flag:+"-D$flag"}; then
 		result 1 "$text" log
 		return
 	fi
