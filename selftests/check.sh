@@ -219,19 +219,22 @@ on_debug_kernel()
 	native "planted-$1" bash selftests/planted.sh "$1"
 }
 
-# What either lane may do next; the longest first.
+# What either lane may do next; the longest first. Those in quotes use the same build
+# folders, which package changes (prefix) and leftovers must find as they were.
 work()
 {
-	local task
+	local tasks task
 
-	for task in $debug_kernels native model lint leftovers package fuzz cross docs cpp golden; do
-		mkdir "$logs/$task.taken" 2>/dev/null || continue
-		case $task in
-		kasan | kcsan)	on_debug_kernel "$task" ;;
-		native | model)	native "$task" nice bash "selftests/$task/run.sh" ;;
-		fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
-		*)		native "$task" nice bash "selftests/$task.sh" ;;
-		esac
+	for tasks in $debug_kernels native "package leftovers cross docs cpp golden" model lint fuzz; do
+		mkdir "$logs/${tasks%% *}.taken" 2>/dev/null || continue
+		for task in $tasks; do
+			case $task in
+			kasan | kcsan)	on_debug_kernel "$task" ;;
+			native | model)	native "$task" nice bash "selftests/$task/run.sh" ;;
+			fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
+			*)		native "$task" nice bash "selftests/$task.sh" ;;
+			esac
+		done
 	done
 }
 

@@ -615,7 +615,7 @@ static int put_direct(struct lfpool *pool, void *buffer)
  */
 void lfp_wake_waiters(struct lfpool *pool)
 {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -402,9 +402,11 @@ static inline int lfpool_info(struct lfpool *pool, struct lfpool_info *info)
 	__asm__ goto volatile("cmpl $0, %0\n\tjne %l1" : : "m"(x) : "cc" : label) /* NOLINT */
 # define LFPOOL_GOTO_IF_ACQUIRE(x, label)	LFPOOL_GOTO_IF(x, label)
 # define LFPOOL_GOTO_IF_IS(x, value, label)					\
-	__asm__ goto volatile("cmpl %k1, %0\n\tje %l2" : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
+	__asm__ goto volatile("cmpl %k1, %0\n\tje %l2"				\
+			      : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
 # define LFPOOL_GOTO_IF_NOT(x, value, label)					\
-	__asm__ goto volatile("cmpl %k1, %0\n\tjne %l2" : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
+	__asm__ goto volatile("cmpl %k1, %0\n\tjne %l2"			\
+			      : : "m"(x), "r"(value) : "cc" : label) /* NOLINT */
 # define LFPOOL_LOAD(to, x)	__asm__ volatile("movl %1, %k0" : "=r"(to) : "m"(x))
 # define LFPOOL_STORE(x, value)	__asm__ volatile("movl %k1, %0" : "=m"(x) : "r"(value))
 # define LFPOOL_LEAVE(s, number)						\
