@@ -20,14 +20,22 @@ tests=${CHECK_TESTS:-parity uapi uapi32 concurrency lifecycle steady readme deat
 rt_tests=${CHECK_RT_TESTS-parity concurrency death}
 # Debugging kernels; none: leave them out. They run what moves, kills, fails and
 # calls at random, of long storms and sweeps a share: such a kernel is several times
-# slower, and what it looks for it finds in the first rounds. Of the others, those
-# that demand something of time or memory cannot have it there (concurrency, lifecycle,
-# exhaustion), and those of command, examples and languages show the module nothing
-# new. "make vm-test T=... K=kasan" runs any. On kasan the module counts its lines, too:
-# for the report of coverage, and to lead the fuzzer.
+# slower, and what it looks for it finds in the first rounds. Of the others, exhaustion
+# and hostile take them ten minutes each, and those of command, examples and languages
+# show the module nothing new: all of them with CHECK_ALL=1, which takes some two
+# hours (not trace, as these kernels have no BPF). "make vm-test T=... K=kasan" runs any.
+# On kasan the module counts its lines, too: for the report of coverage, and to lead the
+# fuzzer.
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
-kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi soak fuzz_ioctl}
-kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine soak fuzz_ioctl}
+kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi concurrency lifecycle soak
+	fuzz_ioctl}
+kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine concurrency lifecycle soak fuzz_ioctl}
+pairs_every=${CHECK_PAIRS_EVERY:-5}
+if [ "${CHECK_ALL-}" ]; then
+	kasan_tests="${tests/ trace/} faults fuzz_ioctl"
+	kcsan_tests=$kasan_tests
+	pairs_every=1
+fi
 # seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
@@ -206,11 +214,11 @@ on_debug_kernel()
 {
 	local k=$1 share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
 
+	# the largest pools there can be: nothing but time, on such a kernel
+	share+=" LFPOOL_NOT=range.its_end_is_accepted"
 	[ "$k" != kasan ] || k=kasan-gcov
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 	if [ "$1" = kasan ]; then
-		# the largest pools there can be: nothing but time, under KASAN
-		share+=" LFPOOL_NOT=range.its_end_is_accepted"
 		vm "$k" "$kasan_tests" --append "$share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
 		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
 	else
@@ -250,7 +258,7 @@ build_first()
 
 boot_first()
 {
-	local k share=LFPOOL_PAIRS_EVERY=${CHECK_PAIRS_EVERY:-5}
+	local k share=LFPOOL_PAIRS_EVERY=$pairs_every
 
 	# every kill point on the first kernel (natively, of pairs too), a share on others
 	for k in $kernels; do
