@@ -20,16 +20,15 @@ tests=${CHECK_TESTS:-parity uapi uapi32 concurrency lifecycle steady readme deat
 rt_tests=${CHECK_RT_TESTS-parity concurrency death}
 # Debugging kernels; none: leave them out. They run what moves, kills, fails and
 # calls at random, of long storms and sweeps a share: such a kernel is several times
-# slower, and what it looks for it finds in the first rounds. Of the others, exhaustion
-# and hostile take them ten minutes each, and those of command, examples and languages
+# slower, and what it looks for it finds in the first rounds. Of the others, lifecycle,
+# exhaustion and hostile take minutes there, and those of command, examples and languages
 # show the module nothing new: all of them with CHECK_ALL=1, which takes some two
 # hours (not trace, as these kernels have no BPF). "make vm-test T=... K=kasan" runs any.
 # On kasan the module counts its lines, too: for the report of coverage, and to lead the
 # fuzzer.
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
-kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi concurrency lifecycle soak
-	fuzz_ioctl}
-kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine concurrency lifecycle soak fuzz_ioctl}
+kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi concurrency soak fuzz_ioctl}
+kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine concurrency soak fuzz_ioctl}
 pairs_every=${CHECK_PAIRS_EVERY:-5}
 if [ "${CHECK_ALL-}" ]; then
 	kasan_tests="${tests/ trace/} faults fuzz_ioctl"
