@@ -471,7 +471,7 @@ static int sleep_on(struct control *c, __u32 seen, int64_t ns)
  * From then on, every put that does not see it is seen: by the barrier, it is
  * done, or its thread is busy. Then its cache cannot be looked into, and we look
  * again a little later. And every push to the depot that is not seen sees us,
- * and wakes (the fence pairs with the one in lfp_wake_waiters()).
+ * and wakes (the fence pairs with the barrier in lfp_wake_waiters()).
  *
  * Return: false if there is no such barrier: a put may be under way that looks
  * as if it were not.
