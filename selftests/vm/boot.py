@@ -134,8 +134,9 @@ class Guest:
             "qemu-system-x86_64",
             "-M", "q35,hpet=off,smbus=off,sata=off,usb=off",
             "-accel", "tcg,thread=multi",
-            # QEMU 7.2 emulates cmpxchg16b wrongly
-            "-cpu", "max,-cx16", "-smp", args.smp, "-m", args.mem,
+            # QEMU 7.2 emulates cmpxchg16b wrongly; and without "fast" byte moves, which
+            # it emulates byte by byte, the kernel clears and copies by words
+            "-cpu", "max,-cx16,-erms,-fsrm", "-smp", args.smp, "-m", args.mem,
             "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot",
             "-chardev", f"file,id=console,path={args.console}",
