@@ -136,7 +136,7 @@ class Guest:
             "-accel", "tcg,thread=multi",
             # QEMU 7.2 emulates cmpxchg16b wrongly; and without "fast" byte moves, which
             # it emulates byte by byte, the kernel clears and copies by words
-            "-cpu", "max,-cx16,-erms,-fsrm", "-smp", args.smp, "-m", args.mem,
+            "-cpu", "max,-cx16,-erms", "-smp", args.smp, "-m", args.mem,
             "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot",
             "-chardev", f"file,id=console,path={args.console}",
