@@ -46,6 +46,10 @@
 #define STEPS		120
 #define FILES		6
 #define MAPS		4
+#define SCRATCH		8192
+#define PLACES		256
+#define PLACE		(16UL << 20)
+#define FIRST_PLACE	(1UL << 44)
 #define HELD		16
 #define CHILDREN	3
 #define THREADS		2
@@ -215,7 +219,8 @@ static pid_t leader;
 
 static __thread sigjmp_buf fault;
 static __thread volatile bool may_fault;
-static __thread unsigned char scratch[8192] __attribute__((aligned(4096)));
+/* so many bytes, with nothing behind them */
+static __thread unsigned char *scratch;
 
 static void on_fault(int number)
 {
@@ -242,6 +247,29 @@ static void on_alarm(int number)
 	may_fault = false;						\
 	__ret;								\
 })
+
+static bool scratch_alloc(void)
+{
+	void *at = mmap(NULL, SCRATCH + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED || mprotect(at, SCRATCH, PROT_READ | PROT_WRITE))
+		return false;
+	scratch = at;
+	return true;
+}
+
+/*
+ * Where a mapping may be. An entry of maps may be out of date: another thread has
+ * unmapped it, a child has not inherited it, or mmap with MAP_FIXED has failed, which
+ * unmaps what was there. Who goes on with it must not hit other memory of the
+ * process, so it is far from that. And what is written to a buffer must not hit the
+ * control area of whatever is mapped there by now: all begin at multiples of PLACE,
+ * and data has the same offset in all pools.
+ */
+static void *some_place(void)
+{
+	return (void *)(FIRST_PLACE + below(PLACES) * PLACE);
+}
 
 /* Rather one that is there. */
 static int some_index(void)
@@ -301,7 +329,7 @@ static void *some_pointer(size_t size)
 		return (void *)(uintptr_t)((uint64_t)rnd() << below(33));
 	case 2:
 		/* across the end of what is there */
-		return scratch + sizeof(scratch) - below(size + 1);
+		return scratch + SCRATCH - below(size + 1);
 	case 3:
 		m = some_map();
 		if (m->at && m->size > infos[m->pool].data_offset + size)
@@ -359,18 +387,25 @@ static long step_join(void)
 {
 	int pool = below(POOLS);
 	struct map *m = &maps[below(MAPS)];
-	struct client c;
-	int ret = client_open(&c, pools[pool]);
+	size_t size = infos[pool].mmap_size;
+	struct lfpool_info info;
+	void *at;
+	int fd;
 
-	if (ret) {
-		errno = -ret;
+	fd = node_open(pools[pool], O_RDWR);
+	if (fd < 0) {
+		errno = -fd;
 		return -1;
 	}
-	keep_file(c.fd, pool);
-	m->at = c.map;
-	m->size = c.info.mmap_size;
+	keep_file(fd, pool);
+	at = mmap(some_place(), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
+		  0);
+	if (at == MAP_FAILED)
+		return -1;
+	m->at = at;
+	m->size = size;
 	m->pool = pool;
-	return 0;
+	return do_info(fd, &info) ? -1 : 0;
 }
 
 static long step_close(void)
@@ -414,7 +449,6 @@ static long step_mmap(void)
 	int prot = PROT_READ | PROT_WRITE;
 	int flags = MAP_SHARED;
 	off_t offset = 0;
-	void *hint = NULL;
 	void *at;
 
 	if (one_in(8))
@@ -429,10 +463,16 @@ static long step_mmap(void)
 		offset = (off_t)edge() << 12;
 	/* over another one, never beyond it: other memory is there */
 	if (one_in(4) && m->at && size <= m->size) {
-		hint = m->at + (below(m->size - size + 1) & ~4095U);
+		at = m->at;
+		/* if it is gone, control areas would no longer be where all are */
+		if (sh->spoil)
+			at += below(m->size - size + 1) & ~4095U;
 		flags |= MAP_FIXED;
+	} else {
+		at = some_place();
+		flags |= MAP_FIXED_NOREPLACE;
 	}
-	at = mmap(hint, size, prot, flags, files[i], offset);
+	at = mmap(at, size, prot, flags, files[i], offset);
 	if (at == MAP_FAILED)
 		return -1;
 	m->at = at;
@@ -491,8 +531,11 @@ static long step_mremap(void)
 	now = mremap(at, one_in(8) ? 0 : old, size, flags, to->at);
 	if (now == MAP_FAILED)
 		return -1;
-	m->at = now;
-	m->size = size;
+	/* a part that stays where and as large as it is: so does the mapping */
+	if (now != at) {
+		m->at = now;
+		m->size = size;
+	}
 	return 0;
 }
 
@@ -637,8 +680,8 @@ static long step_pin(void)
 static long step_peek(void)
 {
 	struct map *m = some_map();
-	struct iovec here = { scratch, sizeof(scratch) };
-	size_t size = below(sizeof(scratch));
+	struct iovec here = { scratch, SCRATCH };
+	size_t size = below(SCRATCH);
 	struct iovec there = { m->at + some_offset(m, size, true), size };
 
 	if (!m->at || m->size < infos[m->pool].data_offset + size) {
@@ -663,7 +706,7 @@ static long step_ioctl(void)
 	};
 	size_t room = head[0] > 8 && head[0] < 4096 ? head[0] : 4096;
 	unsigned char *argument = some_pointer(room);
-	bool ours = argument >= scratch && argument + room <= scratch + sizeof(scratch);
+	bool ours = argument >= scratch && argument + room <= scratch + SCRATCH;
 
 	if (ours && one_in(2))
 		fill(argument, room);
@@ -810,7 +853,7 @@ static long step_proc(void)
 		return -1;
 	if (strstr(path, "clear_refs"))
 		ret = write(fd, one_in(2) ? "1" : "4", 1);
-	for (i = 0; ret < 0 && i < 16 && read(fd, scratch, sizeof(scratch)) > 0; i++)
+	for (i = 0; ret < 0 && i < 16 && read(fd, scratch, SCRATCH) > 0; i++)
 		;
 	close(fd);
 	return i ? 0 : ret;
@@ -839,7 +882,10 @@ static long step_fork(void)
 static void *thread_main(void *arg)
 {
 	state = (uintptr_t)arg | 1;
-	play(STEPS);
+	if (scratch_alloc()) {
+		play(STEPS);
+		munmap(scratch, SCRATCH + 4096);
+	}
 	return NULL;
 }
 
@@ -1083,6 +1129,8 @@ static void episode(uint64_t run, const struct episode *e)
 	setitimer(ITIMER_REAL, &every, NULL);
 	for (i = 0; i < FILES; i++)
 		files[i] = -1;
+	if (!scratch_alloc())
+		_exit(1);
 	trace_start();
 	for (i = 0; i < e->parts; i++) {
 		uint32_t all;
@@ -1253,6 +1301,9 @@ FIXTURE_SETUP(fuzz)
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, do_info(fd, &infos[i]));
 		close(fd);
+		/* see some_place() */
+		ASSERT_EQ(infos[0].data_offset, infos[i].data_offset);
+		ASSERT_GE(PLACE, infos[i].mmap_size);
 	}
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, sockets));
 }
@@ -1360,7 +1411,13 @@ TEST_F_TIMEOUT(fuzz, calls, TIMEOUT)
 		EXPECT_LE(32, a.capacity);
 		EXPECT_GE(CAPACITY, a.capacity);
 		EXPECT_EQ(a.capacity, a.reserve);
-		EXPECT_EQ(0, a.lost + a.duplicate + a.damaged + a.held + a.cached + a.transit);
+		EXPECT_EQ(0, a.lost + a.duplicate + a.damaged + a.held + a.cached + a.transit) {
+			TH_LOG("%s: lost %llu, duplicate %llu, damaged %llu, held %llu, cached %llu, transit %llu",
+			       pools[i], (unsigned long long)a.lost,
+			       (unsigned long long)a.duplicate,
+			       (unsigned long long)a.damaged, (unsigned long long)a.held,
+			       (unsigned long long)a.cached, (unsigned long long)a.transit);
+		}
 	}
 	/* of each kind some were done, if there were many: the arguments are not mere noise */
 	for (i = 0; i < KINDS; i++) {
