@@ -29,7 +29,7 @@ rt_tests=${CHECK_RT_TESTS-parity concurrency death}
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
 kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi concurrency soak fuzz_ioctl}
 kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine concurrency soak fuzz_ioctl}
-pairs_every=${CHECK_PAIRS_EVERY:-5}
+pairs_every=${CHECK_PAIRS_EVERY:-20}
 if [ "${CHECK_ALL-}" ]; then
 	kasan_tests="${tests/ trace/} faults fuzz_ioctl"
 	kcsan_tests=$kasan_tests
