@@ -14,27 +14,16 @@ cd "$top" || exit
 
 kernels=${CHECK_KERNELS:-6.1 6.12}
 # of the tests that want a machine
-tests=${CHECK_TESTS:-parity uapi uapi32 concurrency lifecycle steady readme death quarantine
-	soak crash exhaustion hostile demo tool examples cpp trace}
+tests=${CHECK_TESTS:-$machine_tests}
 # those that run on the kernel with PREEMPT_RT too; none: leave it out
 rt_tests=${CHECK_RT_TESTS-parity concurrency death}
-# Debugging kernels; none: leave them out. They run what moves, kills, fails and
-# calls at random, of long storms and sweeps a share: such a kernel is several times
-# slower, and what it looks for it finds in the first rounds. Of the others, lifecycle,
-# exhaustion and hostile take minutes there, and those of command, examples and languages
-# show the module nothing new: all of them with CHECK_ALL=1, which takes some two
-# hours (not trace, as these kernels have no BPF). "make vm-test T=... K=kasan" runs any.
-# On kasan the module counts its lines, too: for the report of coverage, and to lead the
-# fuzzer.
+# Debugging kernels; none: leave them out. "make vm-test T=... K=kasan" runs any test as a
+# whole there. On kasan the module counts its lines, too: for the report of coverage, and
+# to lead the fuzzer. kcsan cannot make allocations fail.
 debug_kernels=${CHECK_DEBUG-kasan kcsan}
-kasan_tests=${CHECK_KASAN_TESTS:-parity death quarantine faults uapi concurrency soak fuzz_ioctl}
-kcsan_tests=${CHECK_KCSAN_TESTS:-parity death quarantine concurrency soak fuzz_ioctl}
+kasan_tests=${CHECK_KASAN_TESTS:-$debug_tests faults}
+kcsan_tests=${CHECK_KCSAN_TESTS:-$debug_tests}
 pairs_every=${CHECK_PAIRS_EVERY:-20}
-if [ "${CHECK_ALL-}" ]; then
-	kasan_tests="${tests/ trace/} faults fuzz_ioctl"
-	kcsan_tests=$kasan_tests
-	pairs_every=1
-fi
 # seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
@@ -211,17 +200,15 @@ summarize()
 # on_debug_kernel K: waits where it is being built
 on_debug_kernel()
 {
-	local k=$1 share="LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
+	local k=$1
 
-	# the largest pools there can be: nothing but time, on such a kernel
-	share+=" LFPOOL_NOT=range.its_end_is_accepted"
 	[ "$k" != kasan ] || k=kasan-gcov
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 	if [ "$1" = kasan ]; then
-		vm "$k" "$kasan_tests" --append "$share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
+		vm "$k" "$kasan_tests" --append "$debug_share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
 		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
 	else
-		vm "$k" "$kcsan_tests" --append "$share LFPOOL_FUZZ_SECONDS=20"
+		vm "$k" "$kcsan_tests" --append "$debug_share LFPOOL_FUZZ_SECONDS=20"
 	fi
 	native "planted-$1" bash selftests/planted.sh "$1"
 }

@@ -21,8 +21,8 @@ LEAST=90
 CHANCE=12
 k=kasan-gcov
 # as in check.sh
-tests=${COVERAGE_TESTS:-parity death quarantine faults uapi soak fuzz_ioctl}
-append=${COVERAGE_APPEND:-LFPOOL_EVERY=13 LFPOOL_KILLS=30 LFPOOL_FUZZ_SECONDS=20}
+tests=${COVERAGE_TESTS:-$debug_tests faults}
+append=${COVERAGE_APPEND:-$debug_share LFPOOL_FUZZ_SECONDS=20}
 run=${COVERAGE_RUN:-yes}
 reasons=selftests/coverage.untested
 out=$top/build/coverage

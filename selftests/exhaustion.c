@@ -1524,6 +1524,7 @@ TEST_F_TIMEOUT(exhaustion, scavenge_against_running_threads, 2 * TIMEOUT)
 {
 	struct shared *s = shared_alloc(sizeof(*s));
 	uint64_t end = deadline_ns(2 * (TIMEOUT - DEADLINE));
+	const unsigned int enough = rounds(SCAVENGE_ROUNDS);
 	unsigned int n, k;
 	struct sleeper two[2];
 	void *held[MAX];
@@ -1543,7 +1544,7 @@ TEST_F_TIMEOUT(exhaustion, scavenge_against_running_threads, 2 * TIMEOUT)
 		_exit(0);
 	}
 	run_two(two, pool, 20);
-	while ((scavenge_rounds() < SCAVENGE_ROUNDS || stats().scavenged < SCAVENGE_ROUNDS / 2) &&
+	while ((scavenge_rounds() < enough || stats().scavenged < enough / 2) &&
 	       now_ns() < end) {
 		for (k = 0; k < 20; k++) {
 			n = take_all(pool, held, MAX, 1);
@@ -1554,8 +1555,8 @@ TEST_F_TIMEOUT(exhaustion, scavenge_against_running_threads, 2 * TIMEOUT)
 	EXPECT_EQ(0, end_two(two));
 	s->go = 1;
 	EXPECT_EQ(0, child_wait(pid));
-	EXPECT_LE(SCAVENGE_ROUNDS, scavenge_rounds());
-	EXPECT_LE(SCAVENGE_ROUNDS / 2, stats().scavenged);
+	EXPECT_LE(enough, scavenge_rounds());
+	EXPECT_LE(enough / 2, stats().scavenged);
 	TH_LOG("%llu rounds at least against 4 running threads; %llu buffers "
 	       "taken from their caches, handed out twice: %u",
 	       (unsigned long long)scavenge_rounds(), (unsigned long long)stats().scavenged,
@@ -1979,7 +1980,7 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 		if (!pid[i])
 			come_and_go();
 	}
-	for (round = 0; round < 100; round++) {
+	for (round = 0; round < rounds(100); round++) {
 		EXPECT_EQ(-ENOBUFS, refill(&c, items + 1, 1, &grown));
 		EXPECT_EQ(-ETIMEDOUT, do_wait(c.fd, round & 1 ? 0 : MS));
 		setitimer(ITIMER_REAL, &soon, NULL);
@@ -1987,7 +1988,7 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 	}
 	/* what somebody had who died before the call counts as free all the same */
 	EXPECT_EQ(0, release_all(&keeper, items, 1));
-	for (round = 0; round < 40; round++) {
+	for (round = 0; round < rounds(40); round++) {
 		taker = child_fork();
 		if (!taker) {
 			struct client t;
@@ -3006,7 +3007,7 @@ TEST_F_TIMEOUT(puts_at_once, one_wins, TIMEOUT)
 	capture();
 	for (i = 0; i < PUTTERS; i++)
 		pthread_create(&thread[i], NULL, put_always, &p);
-	while (gets < PUT_ROUNDS && now_ns() < end) {
+	while (gets < rounds(PUT_ROUNDS) && now_ns() < end) {
 		buffer = lfpool_get(pool);
 		gets += !!buffer;
 		others += buffer && buffer != p.buffer;
@@ -3097,7 +3098,7 @@ TEST_F_TIMEOUT(puts_at_once, none_wins_while_it_is_granted, TIMEOUT)
 
 	capture();
 	pthread_create(&stray, NULL, put_stray, &s);
-	for (round = 0; round < 20000 && now_ns() < end; round++) {
+	for (round = 0; round < rounds(20000) && now_ns() < end; round++) {
 		got = get_one_of_a_batch();
 		if (got != first || __atomic_load_n(&s.accepted, __ATOMIC_SEQ_CST))
 			break;

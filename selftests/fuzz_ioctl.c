@@ -1412,11 +1412,12 @@ TEST_F_TIMEOUT(fuzz, calls, TIMEOUT)
 		EXPECT_GE(CAPACITY, a.capacity);
 		EXPECT_EQ(a.capacity, a.reserve);
 		EXPECT_EQ(0, a.lost + a.duplicate + a.damaged + a.held + a.cached + a.transit) {
-			TH_LOG("%s: lost %llu, duplicate %llu, damaged %llu, held %llu, cached %llu, transit %llu",
-			       pools[i], (unsigned long long)a.lost,
-			       (unsigned long long)a.duplicate,
-			       (unsigned long long)a.damaged, (unsigned long long)a.held,
-			       (unsigned long long)a.cached, (unsigned long long)a.transit);
+			TH_LOG("%s: %llu lost, %llu duplicate, %llu damaged", pools[i],
+			       (unsigned long long)a.lost, (unsigned long long)a.duplicate,
+			       (unsigned long long)a.damaged);
+			TH_LOG("%llu held, %llu cached, %llu in transit",
+			       (unsigned long long)a.held, (unsigned long long)a.cached,
+			       (unsigned long long)a.transit);
 		}
 	}
 	/* of each kind some were done, if there were many: the arguments are not mere noise */

@@ -62,6 +62,17 @@ static inline uint64_t setting(const char *name, uint64_t otherwise)
 }
 
 /*
+ * LFPOOL_ROUNDS=N: of what is done over and over in the longest tests, one time in N,
+ * for kernels where each takes many times as long.
+ */
+static inline unsigned int rounds(unsigned int n)
+{
+	unsigned int one_in = setting("LFPOOL_ROUNDS", 1);
+
+	return one_in > 1 ? (n + one_in - 1) / one_in : n;
+}
+
+/*
  * LFPOOL_SLOW=N: things may take N times as long as on a quick machine that has
  * nothing else to do. So whoever waits has as much more patience.
  */

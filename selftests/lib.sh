@@ -14,6 +14,18 @@ cache=${LFPOOL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lfpool}
 # shellcheck source-path=SCRIPTDIR source=inside.sh
 . "$top/selftests/inside.sh"
 
+# The tests that want a machine.
+machine_tests="parity uapi uapi32 concurrency lifecycle steady readme death quarantine soak crash
+	exhaustion hostile demo tool examples cpp trace"
+
+# All but trace run on the debugging kernels, too, which have no BPF, and the fuzzer runs only
+# there. Such a kernel is several times slower, and what it looks for it finds in the
+# first rounds: of long storms and sweeps it gets a share, and the largest pools
+# there can be are nothing but time.
+debug_tests="${machine_tests/ trace/} fuzz_ioctl"
+debug_share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=13 LFPOOL_KILLS=30"
+debug_share+=" LFPOOL_STORM_SECONDS=1 LFPOOL_NOT=range.its_end_is_accepted"
+
 die()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2

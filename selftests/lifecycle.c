@@ -1175,6 +1175,7 @@ static long quarantine_pages(void)
 TEST_F_TIMEOUT(module, loads_leak_nothing, 120)
 {
 	const long kept = quarantine_pages();
+	const int loads = rounds(LOADS);
 	long before, after;
 	int i;
 
@@ -1182,11 +1183,11 @@ TEST_F_TIMEOUT(module, loads_leak_nothing, 120)
 		load_use_unload(_metadata);
 	before = free_pages();
 	ASSERT_LT(0, before);
-	for (i = 0; i < LOADS; i++)
+	for (i = 0; i < loads; i++)
 		load_use_unload(_metadata);
 	/* the kernel frees some of it behind our back */
-	EXPECT_TRUE(wait_until((after = free_pages()) > before - LOADS - kept, 10));
-	TH_LOG("%ld pages were free before, %ld after %d loads", before, after, LOADS);
+	EXPECT_TRUE(wait_until((after = free_pages()) > before - loads - kept, 10));
+	TH_LOG("%ld pages were free before, %ld after %d loads", before, after, loads);
 }
 
 static const struct {
@@ -1205,10 +1206,12 @@ static const struct {
 /* The bound is the same: a page for each load. */
 TEST_F_TIMEOUT(module, failed_load_leaves_nothing, 120)
 {
-	const long total = ARRAY_SIZE(too_large) * FAILED_LOADS;
+	const int loads = rounds(FAILED_LOADS);
+	const long total = ARRAY_SIZE(too_large) * loads;
 	const long kept = quarantine_pages();
 	long before, after;
-	size_t i, k;
+	size_t k;
+	int i;
 
 	load_use_unload(_metadata);
 	for (k = 0; k < ARRAY_SIZE(too_large); k++) {
@@ -1222,7 +1225,7 @@ TEST_F_TIMEOUT(module, failed_load_leaves_nothing, 120)
 		int said = 0, kmsg = kmsg_open();
 
 		ASSERT_LE(0, kmsg);
-		for (i = 0; i < FAILED_LOADS; i++) {
+		for (i = 0; i < loads; i++) {
 			ASSERT_EQ(-ENOMEM, module_load(too_large[k].args)) {
 				TH_LOG("%s", too_large[k].args);
 			}
@@ -1236,7 +1239,7 @@ TEST_F_TIMEOUT(module, failed_load_leaves_nothing, 120)
 				TH_LOG("%s", line);
 			}
 		}
-		EXPECT_EQ(FAILED_LOADS, said);
+		EXPECT_EQ(loads, said);
 		close(kmsg);
 	}
 	EXPECT_TRUE(wait_until((after = free_pages()) > before - total - kept, 10));
