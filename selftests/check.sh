@@ -249,7 +249,7 @@ boot_first()
 	# every kill point on the first kernel (natively, of pairs too), a share on others
 	for k in $kernels; do
 		vm "$k" "$tests" --append "$share"
-		share=LFPOOL_EVERY=13
+		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130"
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
 	work

@@ -49,7 +49,8 @@
 #define SCRATCH		8192
 #define PLACES		256
 #define PLACE		(16UL << 20)
-#define FIRST_PLACE	(1UL << 44)
+/* its upper half is none of edge() */
+#define FIRST_PLACE	(0x1230UL << 32)
 #define HELD		16
 #define CHILDREN	3
 #define THREADS		2
@@ -263,8 +264,8 @@ static bool scratch_alloc(void)
  * unmapped it, a child has not inherited it, or mmap with MAP_FIXED has failed, which
  * unmaps what was there. Who goes on with it must not hit other memory of the
  * process, so it is far from that. And what is written to a buffer must not hit the
- * control area of whatever is mapped there by now: all begin at multiples of PLACE,
- * and data has the same offset in all pools.
+ * control area of whatever is mapped there by now: all begin at multiples of PLACE
+ * (but where these may be spoilt), and data has the same offset in all pools.
  */
 static void *some_place(void)
 {
@@ -713,7 +714,7 @@ static long step_ioctl(void)
 	else if (ours)
 		memset(argument, 0, room);
 	/* WAIT: not for ever, as nobody might come */
-	if (ours && nr == 5)
+	if (ours && nr == 5 && room >= 16)
 		*(int64_t *)(argument + 8) = one_in(4) ? -1 : (int64_t)below(5000000);
 	(void)guarded(memcpy(argument, head, sizeof(head)));
 	return ioctl(some_file(), _IOC(dir, type, nr, head[0] & 0x3fff), argument);

@@ -75,7 +75,7 @@
  *                   reading of journals and the walk.
  *
  * After a push the pusher looks for waiters: that fence and its partner are
- * told at lfp_flush() in thread.c. The generation grows at each push of a
+ * told at lfp_wake_waiters() in thread.c. The generation grows at each push of a
  * leader (m), so that R1 can tell a leader that stayed from one that was popped
  * and pushed again between its two readings of the words.
  *

@@ -411,7 +411,7 @@ static inline int lfpool_info(struct lfpool *pool, struct lfpool_info *info)
 # define LFPOOL_STORE(x, value)	__asm__ volatile("movl %k1, %0" : "=m"(x) : "r"(value))
 # define LFPOOL_LEAVE(s, number)						\
 	__asm__ volatile("movq %2, %0"						\
-			 : "=m"((s)->n), "=m"((s)->busy) : "r"((unsigned long)(number)))
+			 : "=m"((s)->n), "=m"((s)->busy) : "r"((unsigned long long)(number)))
 #else
 # define LFPOOL_GOTO_IF(x, label)						\
 	do { if (LFPOOL_UNLIKELY(LFPOOL_READ(x))) goto label; } while (0)
