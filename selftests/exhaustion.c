@@ -1958,7 +1958,9 @@ static void come_and_go(void)
 
 TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 {
-	const struct itimerval soon = { .it_value.tv_usec = 20000 };
+	/* again and again: the first one may come before the call has begun */
+	const struct itimerval soon = { .it_value.tv_usec = 20000, .it_interval.tv_usec = 20000 };
+	const struct itimerval never = { .it_value.tv_usec = 0 };
 	struct sigaction action = { .sa_handler = on_signal };
 	/* so many that a recovery takes its time */
 	const unsigned int buffers = 16384;
@@ -1985,6 +1987,7 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 		EXPECT_EQ(-ETIMEDOUT, do_wait(c.fd, round & 1 ? 0 : MS));
 		setitimer(ITIMER_REAL, &soon, NULL);
 		EXPECT_EQ(-EINTR, do_wait(c.fd, -1));
+		setitimer(ITIMER_REAL, &never, NULL);
 	}
 	/* what somebody had who died before the call counts as free all the same */
 	EXPECT_EQ(0, release_all(&keeper, items, 1));

@@ -15,7 +15,7 @@
  * What runs in other tasks, as the recovery does, is made to fail throughout
  * (make-it-fail).
  *
- * LFPOOL_EVERY=N fails one place in N of what takes long, which is what the
+ * LFPOOL_PLACES_EVERY=N fails one place in N of what takes long, which is what the
  * kernel does for any module or process.
  *
  * An allocation that fails within vmalloc() or for a per-CPU variable makes the
@@ -549,7 +549,7 @@ static void report(void)
 static unsigned int every(const struct operation *op)
 {
 	if (op->call == call_load || op->call == call_unload || op->call == call_fork)
-		return setting("LFPOOL_EVERY", 1) | 1;
+		return setting("LFPOOL_PLACES_EVERY", 1) | 1;
 	return 1;
 }
 

@@ -1969,7 +1969,7 @@ TEST_F(client, what_cannot_be_told_is_undone)
 	ASSERT_NE(MAP_FAILED, u.page);
 	u.argument = u.page;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, come_and_go, &u));
-	for (round = 0; round < 60000; round++) {
+	for (round = 0; round < rounds(60000); round++) {
 		bool slot = round & 1;
 		union argument a = { .xfer.size = slot ? sizeof(a.attach) : sizeof(a.xfer) };
 		int ret;
