@@ -205,10 +205,10 @@ on_debug_kernel()
 	[ "$k" != kasan ] || k=kasan-gcov
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 	if [ "$1" = kasan ]; then
-		vm "$k" "$kasan_tests" --append "$debug_share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
+		vm "$k" "$kasan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
 		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
 	else
-		vm "$k" "$kcsan_tests" --append "$debug_share LFPOOL_FUZZ_SECONDS=20"
+		vm "$k" "$kcsan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=20"
 	fi
 	native "planted-$1" bash selftests/planted.sh "$1"
 }
@@ -234,10 +234,14 @@ work()
 
 build_first()
 {
-	local k
+	local k start
 
 	for k in $debug_kernels; do
+		start=$SECONDS
 		step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
+		# out of the cache it takes no time at all
+		[ $((SECONDS - start)) -lt 30 ] || printf 'kernel %s was not in the cache: built in %d s\n' \
+			"$k" $((SECONDS - start)) >>"$logs/summary"
 	done
 	work
 }
@@ -296,10 +300,19 @@ if [ -s "$failures" ]; then
 	printf '\n=== failures\n'
 	cat "$failures"
 	printf '\n=== failed\n'
-	sed -n 's/^--- //p' "$failures"
+	# with the last of what each said
+	awk '
+		function tell(  i) {
+			for (i = n > 3 ? n - 2 : 1; i <= n; i++)
+				print "        " substr(said[i], 1, 200)
+			n = 0
+		}
+		sub(/^--- /, "") { tell(); print; next }
+		NF { said[++n] = $0 }
+		END { tell() }' "$failures"
 fi
 printf '\n'
 cat "$logs/summary"
-printf 'in all: %d min %d s\n\n' $((SECONDS / 60)) $((SECONDS % 60))
+printf 'in all: %d min %d s on %d processors\n\n' $((SECONDS / 60)) $((SECONDS % 60)) "$(nproc)"
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

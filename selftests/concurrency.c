@@ -663,7 +663,7 @@ TEST_F_TIMEOUT(signal, at_every_instruction, 120)
 	ASSERT_TRUE(stopped(pid));
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL));
 
-	for (k = 0; !over; k += variant->stride) {
+	for (k = 0; !over; k += variant->stride * round_step()) {
 		for (i = 0; i < k && !p->finished; i++)
 			ASSERT_TRUE(go_on(pid, PTRACE_SINGLESTEP));
 		over = p->finished;
@@ -873,7 +873,7 @@ TEST_F_TIMEOUT(depot, pop_interrupted_at_every_instruction, 120)
 	ASSERT_TRUE(stopped(pid));
 	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL));
 
-	for (k = 0; !over; k++) {
+	for (k = 0; !over; k += round_step()) {
 		for (n = 0; t->slot->n; n++)
 			extra[n] = lfpool_get(self->pool);
 		p->finished = false;

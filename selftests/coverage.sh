@@ -127,7 +127,7 @@ run_tests()
 	local status
 
 	touch "$out/start"
-	bash selftests/vm/run.sh "$tests" $k --append "$append" >"$out/vm.log" 2>&1 </dev/null
+	bash selftests/vm/run.sh "$tests" $k "${debug_machine[@]}" --append "$append" >"$out/vm.log" 2>&1 </dev/null
 	status=$?
 	grep -E '^(not )?ok |^vm-test: ' "$out/vm.log" | sed 's/^/# /'
 	[ $status = 0 ] || [ $status = 4 ]

@@ -16,7 +16,8 @@
  * STRIDE-th.
  *
  * LFPOOL_EVERY=N runs one in N of each, other ones for each operation;
- * LFPOOL_PAIRS_EVERY=N is for the pairs alone.
+ * LFPOOL_PAIRS_EVERY=N is for the pairs alone, and from 32 on of what the first victim
+ * has gone through one in N / 16 is tried.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -367,7 +368,8 @@ static int sweep_pairs(const struct operation *a, const struct operation *b,
 	int pairs = 0;
 	int i, j;
 
-	for (i = 0; !a_over; i += stride) {
+	/* where it is a small share, of the first, too */
+	for (i = 0; !a_over; i += stride * (pairs_every / 16 ?: 1)) {
 		bool b_over = false;
 
 		j = (a == b ? i : 0) + (i / stride + first) % pairs_every * stride;

@@ -6,7 +6,7 @@
  * Every test ends with all buffers free, each in one place, as many as there
  * are, and with a kernel that killed nobody for want of memory.
  *
- * vm: smp=4 mem=1G timeout=900 insmod=no
+ * vm: smp=4 mem=512M timeout=900 insmod=no
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -552,14 +552,20 @@ TEST_F_TIMEOUT(exhaustion, growth_without_memory_is_enobufs, TIMEOUT)
 	const unsigned int buffers = 4, max = 512, size = 4194304;
 	static void *held[512];
 	struct lfpool_stats s;
+	const size_t spare = 16 << 20;
 	unsigned int n, k;
 	long long before;
 	char line[512];
+	void *kept;
 	int log;
 
 	MODULE_ONLY();
 	log = kmsg_open();
 	ASSERT_LE(0, log);
+	/* what is left for all others to live on, this test among them */
+	kept = mmap(NULL, spare, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, kept);
 	start_pool(_metadata, (struct shape){ .buffers = buffers, .max = max, .size = size });
 	if (memory_free() > (long long)(max - 100) * size)
 		SKIP(return, "this machine has too much memory");
@@ -572,6 +578,9 @@ TEST_F_TIMEOUT(exhaustion, growth_without_memory_is_enobufs, TIMEOUT)
 	EXPECT_EQ(ENOBUFS, errno);
 	EXPECT_LT(buffers, n);
 	EXPECT_GT(max, n);
+	TH_LOG("grew from %u to %u buffers of %u bytes, then ENOBUFS with %lld MiB free",
+	       buffers, n, size, memory_free() >> 20);
+	ASSERT_EQ(0, munmap(kept, spare));
 	s = stats();
 	EXPECT_EQ(n, s.capacity);
 	EXPECT_EQ(n, s.in_use);
@@ -579,8 +588,6 @@ TEST_F_TIMEOUT(exhaustion, growth_without_memory_is_enobufs, TIMEOUT)
 	EXPECT_EQ(n - buffers, s.grown);
 	EXPECT_EQ(n - buffers, s.allocations);
 	EXPECT_EQ(n - buffers + 1, s.pool_misses);
-	TH_LOG("grew from %u to %u buffers of %u bytes, then ENOBUFS with %lld MiB free",
-	       buffers, n, size, memory_free() >> 20);
 
 	/* it harmed nothing: who puts can get, and all is where it was */
 	for (k = 0; k < 100; k++) {
@@ -1084,8 +1091,8 @@ static void eat(long long bytes)
 
 TEST_F_TIMEOUT(exhaustion, shrinks_under_memory_pressure, TIMEOUT)
 {
-	const unsigned int buffers = 16, max = 256, size = 1 << 20;
-	const long long extra = 128LL << 20;
+	const unsigned int buffers = 16, max = 160, size = 1 << 20;
+	const long long extra = 80LL << 20;
 	uint32_t items[MAX];
 	long long room;
 	struct client c;
@@ -1961,8 +1968,8 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 	const struct itimerval soon = { .it_value.tv_usec = 20000, .it_interval.tv_usec = 20000 };
 	const struct itimerval never = { .it_value.tv_usec = 0 };
 	struct sigaction action = { .sa_handler = on_signal };
-	/* so many that a recovery takes its time */
-	const unsigned int buffers = 16384;
+	/* so many that a recovery takes its time; it takes more where all does */
+	const unsigned int buffers = rounds(4) * 4096;
 	static uint32_t items[16384];
 	uint32_t grown;
 	struct client c, keeper;
@@ -2373,7 +2380,7 @@ static void stress(struct __test_metadata *_metadata, unsigned int buffers, unsi
 	void *held[MAX];
 	struct stress *s = shared_alloc(sizeof(*s));
 	uint64_t sum, last = 0, moved = now_ns(), due;
-	unsigned int i, running = 2;
+	unsigned int i, all, running = 2;
 	bool stuck = false;
 	pid_t pid[2];
 	int status;
@@ -2384,7 +2391,8 @@ static void stress(struct __test_metadata *_metadata, unsigned int buffers, unsi
 	ASSERT_NE(NULL, s);
 	ASSERT_EQ(aside, take_all(pool, held, aside, 1));
 	s->threads = threads;
-	s->rounds = STRESS_GETS / threads / 2;
+	all = round_step() > 1 ? STRESS_GETS / 4 : STRESS_GETS;
+	s->rounds = all / threads / 2;
 	due = 2 * (threads * s->rounds + (embedded() ? 0 : s->rounds / 5));
 	for (i = 0; i < 2; i++) {
 		pid[i] = child_fork();
@@ -2424,7 +2432,7 @@ static void stress(struct __test_metadata *_metadata, unsigned int buffers, unsi
 	       buffers - aside, threads + !embedded(), (unsigned long long)stress_sum(s),
 	       (unsigned long long)stats().pool_misses, stuck);
 	/* there was somebody to wake: else this shows nothing */
-	EXPECT_LT(100, stats().pool_misses);
+	EXPECT_LT(all / 200, stats().pool_misses);
 	/* who polled last found a buffer: the puts after that one were told so */
 	EXPECT_EQ(0, lfpool_put(pool, lfpool_get(pool)));
 	EXPECT_EQ(0, waiters_of(pool));
@@ -2997,7 +3005,7 @@ static void *put_always(void *arg)
 
 TEST_F_TIMEOUT(puts_at_once, one_wins, TIMEOUT)
 {
-	uint64_t end = now_ns() + 20 * SECOND, gets = 1, others = 0;
+	uint64_t end = now_ns() + rounds(20) * SECOND, gets = 1, others = 0;
 	void *held[CHECKED_BUFFERS], *buffer;
 	struct putters p = { .stop = false };
 	pthread_t thread[PUTTERS];
@@ -3075,7 +3083,7 @@ static void *put_stray(void *arg)
 
 TEST_F_TIMEOUT(puts_at_once, none_wins_while_it_is_granted, TIMEOUT)
 {
-	uint64_t end = now_ns() + 10 * SECOND;
+	uint64_t end = now_ns() + rounds(10) * SECOND;
 	struct stray s = { .tried = 0 };
 	void *held[CHECKED_BUFFERS], *first, *got;
 	unsigned int round, i;
@@ -3864,7 +3872,7 @@ static void turn_over(struct __test_metadata *_metadata, struct together *t)
 TEST_F_TIMEOUT(exhaustion, peak_granted_survives_a_reset_at_the_same_time, TIMEOUT)
 {
 	struct together t = { .turn = 0 };
-	uint64_t end = now_ns() + 10 * SECOND;
+	uint64_t end = now_ns() + rounds(10) * SECOND;
 	unsigned int round, wrong = 0;
 	struct lfpool_stats s;
 	pthread_t thread;

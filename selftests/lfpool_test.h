@@ -62,14 +62,19 @@ static inline uint64_t setting(const char *name, uint64_t otherwise)
 }
 
 /*
- * LFPOOL_ROUNDS=N: of what is done over and over in the longest tests, one time in N,
- * for kernels where each takes many times as long.
+ * LFPOOL_ROUNDS=N: of what is done over and over in the longest tests, or once for each
+ * instruction or value, one time in N, for kernels where each takes many times as long.
  */
+static inline unsigned int round_step(void)
+{
+	unsigned int n = setting("LFPOOL_ROUNDS", 1);
+
+	return n ? n : 1;
+}
+
 static inline unsigned int rounds(unsigned int n)
 {
-	unsigned int one_in = setting("LFPOOL_ROUNDS", 1);
-
-	return one_in > 1 ? (n + one_in - 1) / one_in : n;
+	return (n + round_step() - 1) / round_step();
 }
 
 /*

@@ -112,12 +112,13 @@ static pid_t holder(unsigned int n, volatile uint64_t *handle)
 TEST_F(life, open_close_storm)
 {
 	struct lfpool_info info, own;
+	const int opens = rounds(200);
 	uint64_t hits;
 	int i;
 
 	hits = stats(self->monitor).pool_hits;
 	ASSERT_EQ(0, lfpool_info(self->pool, &own));
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < opens; i++) {
 		struct lfpool *pool = lfpool_open(POOL, 0);
 
 		ASSERT_NE(NULL, pool);
@@ -129,7 +130,7 @@ TEST_F(life, open_close_storm)
 		lfpool_close(pool);
 	}
 	EXPECT_TRUE(all_back(self->monitor));
-	EXPECT_EQ(hits + 200, stats(self->monitor).pool_hits);
+	EXPECT_EQ(hits + opens, stats(self->monitor).pool_hits);
 	EXPECT_EQ(0, stats(self->monitor).threads);
 }
 
@@ -167,6 +168,8 @@ TEST_F(life, open_without_mapping_storm)
 
 TEST_F_TIMEOUT(life, processes_come_and_go, 120)
 {
+	/* of each process, an even number */
+	const int opens = 2 * rounds(25);
 	pid_t pid[4];
 	int i, k;
 
@@ -174,7 +177,7 @@ TEST_F_TIMEOUT(life, processes_come_and_go, 120)
 		pid[i] = child_fork();
 		if (pid[i])
 			continue;
-		for (k = 0; k < 50; k++) {
+		for (k = 0; k < opens; k++) {
 			struct lfpool *pool = lfpool_open(POOL, 0);
 			void *buffers[8];
 
@@ -190,9 +193,9 @@ TEST_F_TIMEOUT(life, processes_come_and_go, 120)
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ(0, child_wait(pid[i]));
 	EXPECT_TRUE(all_back(self->monitor));
-	EXPECT_EQ(1600, stats(self->monitor).pool_hits);
-	EXPECT_EQ(800, stats(self->monitor).deallocations);
-	EXPECT_LE(800, stats(self->monitor).reclaimed);
+	EXPECT_EQ(4 * opens * 8, stats(self->monitor).pool_hits);
+	EXPECT_EQ(4 * opens * 4, stats(self->monitor).deallocations);
+	EXPECT_LE(4 * opens * 4, stats(self->monitor).reclaimed);
 }
 
 static void *attach_storm(void *arg)
@@ -525,7 +528,7 @@ TEST_F_TIMEOUT(life, fork_while_threads_run, 120)
 	int i;
 
 	start_runners(_metadata, r, 3, self->pool, &stop);
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < 6 * rounds(7); i++) {
 		pid = child_fork();
 		if (!pid) {
 			struct lfpool *own;
@@ -890,7 +893,7 @@ TEST_F_TIMEOUT(life, kill_many_while_others_run, 120)
 	ASSERT_NE(NULL, f->owners);
 	for (i = 0; i < 2; i++, name += 2)
 		survivor[i] = fighters(f, name);
-	for (wave = 0; wave < WAVES; wave++) {
+	for (wave = 0; wave < rounds(WAVES); wave++) {
 		uint32_t first = name;
 
 		for (i = 0; i < VICTIMS; i++, name += 2) {
@@ -1072,7 +1075,7 @@ TEST_F_TIMEOUT(life, unload_right_after_a_death, 120)
 
 	lfpool_close(self->pool);
 	lfpool_close(self->monitor);
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < rounds(10); i++) {
 		pid = holder(20, NULL);
 		ASSERT_LT(0, pid);
 		EXPECT_EQ(-EWOULDBLOCK, module_unload());

@@ -1513,7 +1513,7 @@ TEST_F_TIMEOUT(client, refill_finds_what_was_put_off, 60)
 	slot = do_attach(self->c.fd);
 	ASSERT_LE(0, slot);
 	ASSERT_EQ(BUFFERS, do_refill(self->c.fd, 0, self->items, BUFFERS));
-	for (round = 0; round < 3; round++) {
+	for (round = 0; round < rounds(3); round++) {
 		uint32_t found[2];
 
 		reclaimed = stats_of(POOL).reclaimed;
@@ -2543,7 +2543,7 @@ TEST_F_TIMEOUT(slow, parameter_out_of_range_is_einval, 120)
 	/* the first load of a boot also says that the module is not the kernel's */
 	ASSERT_EQ(0, module_fresh("buffer_count=1"));
 	ASSERT_EQ(0, module_unload());
-	for (k = 0; k < ARRAY_SIZE(out_of_range); k++) {
+	for (k = 0; k < ARRAY_SIZE(out_of_range); k += round_step()) {
 		int said = 0, kmsg = kmsg_open();
 		char args[256], line[512];
 

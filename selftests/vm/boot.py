@@ -48,7 +48,8 @@ RACE_ACCESS = re.compile(r" to 0x[0-9a-f]+ of \d+ bytes by (task|interrupt)")
 RACE_FRAME = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+")
 # who sleeps and who wakes it, who waits for a mutex and who holds it: those races are
 # between the kernel and itself, whoever called
-RACE_OF_SLEEPERS = re.compile(r"\b(__wake_up_common|__mutex_lock|__mutex_unlock_slowpath)")
+RACE_OF_SLEEPERS = re.compile(r"\b(__wake_up_common|__mutex_lock|__mutex_unlock_slowpath|"
+                              r"hrtimer_wakeup|schedule_hrtimeout_range)")
 RACE_INTERRUPTED = re.compile(r"\basm_(sysvec_|common_interrupt|exc_nmi)")
 RACE_DEPTH = 5
 OURS = re.compile(r"\[(lfpool|planted)\]")
@@ -122,7 +123,8 @@ class Guest:
                   "unknown_nmi_panic", "panic_print=0x40",
                   # vCPUs of a busy host stand still without any fault
                   "rcupdate.rcu_cpu_stall_timeout=60", "watchdog_thresh=30",
-                  "quiet"]
+                  # a RAM disk is wanted, but sixteen take their time
+                  "brd.rd_nr=1", "quiet"]
         khz = tsc_khz()
         if khz:
             append += ["tsc=reliable", f"tsc_early_khz={khz}"]
