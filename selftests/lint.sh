@@ -285,6 +285,8 @@ mapfile -t files < <(tests_of_style)
 try "checkpatch --strict: tests" checkpatch "$tests_style" "${files[@]}"
 try "shellcheck" shell_files
 for k in $kernels; do
+	# what is said of bringing it in is no finding
+	bash selftests/vm/kernel.sh "$k" >/dev/null
 	try "gcc, W=1: the module for $k" warnings_of_module "$k"
 	try "sparse: the module for $k" sparse "$k"
 	try "clang: the module for $k" clang_module "$k"
