@@ -137,11 +137,14 @@ make -s selftests >"$log" 2>&1 </dev/null || {
 echo "TAP version 13"
 # it brings the kernel as well
 try "$name passes" passes
+# two moments for each, and other ones for the next
+moments="0.1 2" others="0.5 5"
 for whom in run.sh boot.py make; do
 	for signals in TERM KILL "STOP KILL"; do
-		for seconds in 0.1 0.5 2 5; do
-			try "$whom: $signals after $seconds s" stopped $whom "$signals" $seconds
+		for seconds in $moments; do
+			try "$whom: $signals after $seconds s" stopped $whom "$signals" "$seconds"
 		done
+		swap=$moments moments=$others others=$swap
 	done
 done
 try "$name passes again, and has tidied up" passes
