@@ -15,8 +15,9 @@ kselftest=$(bash selftests/kselftest.sh) || die "the kselftest files are not the
 
 # What is run, the longest first: the engine, and the library over a stand-in for
 # the module; then the library's own tests on the embedded back end. The interleaver's coroutines are not for
-# ThreadSanitizer; stepping counts instructions, so it wants the real ones.
-runs=${NATIVE_RUNS:-"crash:gcc crash:clang interleave:asan interleave:gcc interleave:clang engine:asan
+# ThreadSanitizer, and what clang makes of it is seen with its sanitizers; stepping counts
+# instructions, so it wants the real ones.
+runs=${NATIVE_RUNS:-"crash:gcc crash:clang interleave:asan interleave:gcc engine:asan
 	engine:tsan threads:tsan threads:asan threads:gcc threads:clang engine:gcc engine:clang
 	embedded:gcc embedded:clang
 	concurrency:tsan exhaustion:tsan exhaustion:asan
