@@ -118,19 +118,6 @@ static long long number_in(const char *path, const char *name)
 	return value;
 }
 
-static int text_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, strlen(text));
-	n = n < 0 ? -errno : 0;
-	close(fd);
-	return n;
-}
-
 static struct lfpool_stats stats(void)
 {
 	struct lfpool_stats s;
@@ -525,22 +512,9 @@ TEST_F_TIMEOUT(exhaustion, growth_by_many_at_once_stops_at_max_count, TIMEOUT)
  * Growth when memory is short
  */
 
-#define DROP_CACHES	"/proc/sys/vm/drop_caches"
-
-/* Ask every shrinker for all it has. */
-static int drop_slab(void)
-{
-	static bool quiet;
-
-	/* not a line in the kernel log for each */
-	if (!quiet)
-		quiet = !text_write(DROP_CACHES, "4\n");
-	return text_write(DROP_CACHES, "2\n");
-}
-
 static long long memory_free(void)
 {
-	return number_in("/proc/meminfo", "MemFree") * 1024;
+	return free_kb() * 1024LL;
 }
 
 /*

@@ -45,19 +45,6 @@
  * Making things fail
  */
 
-static int text_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, strlen(text));
-	n = n < 0 ? -errno : 0;
-	close(fd);
-	return n;
-}
-
 static long text_number(const char *path)
 {
 	char text[32] = "";
@@ -262,7 +249,7 @@ static int call_refill(void)
 static bool dry_before(void)
 {
 	/* else it would be as large as it may be before all was tried */
-	if (text_write("/proc/sys/vm/drop_caches", "2") || !client_before())
+	if (drop_slab() || !client_before())
 		return false;
 	held = stats_of(POOL).reserve;
 	return held < (int)MOST && do_refill(c.fd, 0, items, held) == held;

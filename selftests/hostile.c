@@ -89,21 +89,6 @@ static bool pristine(const char *pool)
 	return audit_clean(pool) && a.capacity == BUFFERS && a.reserve == BUFFERS;
 }
 
-static long free_kb(void)
-{
-	char line[128];
-	long kb = -1;
-	FILE *f = fopen("/proc/meminfo", "r");
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "MemFree: %ld", &kb) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
-	return kb;
-}
-
 static volatile struct lfpool_depot *depot_of(const struct client *c)
 {
 	return (void *)(c->map + c->info.depot_offset);

@@ -528,6 +528,7 @@ TEST_F_TIMEOUT(life, fork_while_threads_run, 120)
 	int i;
 
 	start_runners(_metadata, r, 3, self->pool, &stop);
+	/* what the child closes makes a cycle of six */
 	for (i = 0; i < 6 * rounds(7); i++) {
 		pid = child_fork();
 		if (!pid) {
@@ -1115,13 +1116,10 @@ static long free_pages(void)
 	long pages, sum = 0;
 	char line[256];
 	FILE *f;
-	int fd;
 
 	sync();
-	fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
-	if (fd < 0 || write(fd, "3", 1) != 1)
+	if (text_write(DROP_CACHES, "3"))
 		return -1;
-	close(fd);
 	f = fopen("/proc/zoneinfo", "r");
 	if (!f)
 		return -1;

@@ -1312,15 +1312,6 @@ TEST(neighbours_in_a_page)
 	EXPECT_EQ(0, module_unload());
 }
 
-static void drop_caches(void)
-{
-	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
-
-	if (write(fd, "2", 1) < 0)
-		perror("# drop_caches");
-	close(fd);
-}
-
 /*
  * A pool that has more room grows rather than wait, and one that shrinks keeps
  * its hands off what is in quarantine.
@@ -1344,9 +1335,9 @@ TEST(growing_and_shrinking)
 	EXPECT_EQ(23, stats_of(POOL).available);
 
 	/* seven of the eight that it grew by are free to go */
-	EXPECT_TRUE(wait_until((drop_caches(), stats_of(POOL).capacity <= 17), DEADLINE));
+	EXPECT_TRUE(wait_until((drop_slab(), stats_of(POOL).capacity <= 17), DEADLINE));
 	for (k = 0; k < 5; k++)
-		drop_caches();
+		drop_slab();
 	EXPECT_LE(16, stats_of(POOL).capacity);
 	EXPECT_EQ(1, stats_of(POOL).quarantined);
 	EXPECT_TRUE(stamp_check(client_buffer(&c, pinned), 8192, stamp_of(pinned)));
@@ -1371,27 +1362,12 @@ TEST(growing_and_shrinking)
 	EXPECT_EQ(1, stats_of(POOL).available);
 	client_close(&c);
 	EXPECT_TRUE(wait_until(stats_of(POOL).clients == 0, DEADLINE));
-	EXPECT_TRUE(wait_until((drop_caches(), stats_of(POOL).capacity == 16), DEADLINE));
+	EXPECT_TRUE(wait_until((drop_slab(), stats_of(POOL).capacity == 16), DEADLINE));
 	audit = audit_of(POOL);
 	EXPECT_EQ(16, audit.reserve);
 	EXPECT_EQ(1, audit.exact);
 	EXPECT_EQ(0, audit.lost + audit.duplicate + audit.damaged);
 	EXPECT_EQ(0, module_unload());
-}
-
-static long free_kb(void)
-{
-	char line[128];
-	long kb = -1;
-	FILE *f = fopen("/proc/meminfo", "r");
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "MemFree: %ld", &kb) == 1)
-			break;
-	}
-	if (f)
-		fclose(f);
-	return kb;
 }
 
 /*
@@ -1406,7 +1382,7 @@ static long settled_kb(void)
 	do {
 		last = now;
 		usleep(100000);
-		drop_caches();
+		drop_slab();
 		now = free_kb();
 	} while (now > last + 1024 && patience--);
 	return now;
