@@ -24,6 +24,8 @@ debug_kernels=${CHECK_DEBUG-kasan kcsan}
 kasan_tests=${CHECK_KASAN_TESTS:-$debug_tests faults}
 kcsan_tests=${CHECK_KCSAN_TESTS:-$debug_tests}
 pairs_every=${CHECK_PAIRS_EVERY:-20}
+# natively, of what is tried for each step of something else
+native_every=${CHECK_NATIVE_EVERY:-4}
 # seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
@@ -224,7 +226,8 @@ work()
 		for task in $tasks; do
 			case $task in
 			kasan | kcsan)	on_debug_kernel "$task" ;;
-			native | model)	native "$task" nice bash "selftests/$task/run.sh" ;;
+			native | model)	native "$task" nice env MODEL_KNOWN=yes "LFPOOL_EVERY=$native_every" \
+					bash "selftests/$task/run.sh" ;;
 			fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
 			*)		native "$task" nice bash "selftests/$task.sh" ;;
 			esac
@@ -250,10 +253,11 @@ boot_first()
 {
 	local k share=LFPOOL_PAIRS_EVERY=$pairs_every
 
-	# every kill point on the first kernel (natively, of pairs too), a share on others
+	# every kill point on the first kernel (natively, of pairs too), and of all rounds as many
+	# as there are; a share on others
 	for k in $kernels; do
 		vm "$k" "$tests" --append "$share"
-		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130"
+		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
 	work
@@ -300,14 +304,18 @@ if [ -s "$failures" ]; then
 	printf '\n=== failures\n'
 	cat "$failures"
 	printf '\n=== failed\n'
-	# with the last of what each said
+	# with the last of what each said, and what a program says of one of its lines
 	awk '
 		function tell(  i) {
-			for (i = n > 3 ? n - 2 : 1; i <= n; i++)
-				print "        " substr(said[i], 1, 200)
+			for (i = 1; i <= n; i++) {
+				if (i > n - 6 || said[i] ~ /[a-z]\.[ch]:[0-9]+:/)
+					print "        " substr(said[i], 1, 200)
+			}
 			n = 0
 		}
 		sub(/^--- /, "") { tell(); print; next }
+		# the harness of each test
+		/#  *(RUN|OK) |: Test (passed|failed) at step/ { next }
 		NF { said[++n] = $0 }
 		END { tell() }' "$failures"
 fi

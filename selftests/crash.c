@@ -4,11 +4,11 @@
  *
  * crash: kill a process at every instruction of every operation.
  *
- * A victim stops before an operation. ptrace steps it k instructions into it,
- * then SIGKILL. The module's recovery must find every buffer: the audit is
- * exact, nothing is lost or in two places, nobody dead holds anything. Then the
- * same with k + 1, until the operation is over before it dies. Each operation
- * is a test point, which says how many kill points it had.
+ * A victim stops before an operation. ptrace takes it k instructions into it, then
+ * SIGKILL. The module's recovery must find every buffer: the audit is exact, nothing
+ * is lost or in two places, nobody dead holds anything. Then the same with k + 1,
+ * until the operation is over before it dies. Each operation is a test point, which
+ * says how many kill points it had.
  *
  * Then two victims at once: one is stopped after i instructions of an
  * operation, the other after j of another, and both are killed: all pairs of
@@ -24,6 +24,7 @@
 #include <sys/ptrace.h>
 #include <lfpool.h>
 #include "lfpool_test.h"
+#include "walk.h"
 
 #define PARAMS	"buffer_count=64 max_count=64 max_threads=16 batch=8 " \
 		"serialization_size=4096 compression_size=4096 simd_elements=2"
@@ -43,6 +44,8 @@ struct shared {
 struct victim {
 	pid_t pid;
 	struct shared *shared;
+	const struct operation *op;
+	int k;	/* instructions that it goes into it */
 };
 
 /* one kill point in so many */
@@ -204,6 +207,10 @@ static bool from_peer(const struct operation *op)
 
 #define OPERATIONS	(int)ARRAY_SIZE(operations)
 
+/* of each operation, when it was stepped through */
+static struct walk walks[OPERATIONS];
+static int detours;
+
 static void victim_main(const struct operation *op, struct shared *s)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -221,12 +228,12 @@ static void victim_main(const struct operation *op, struct shared *s)
 }
 
 /* A victim that is about to begin the operation. */
-static bool victim_start(struct victim *v, const struct operation *op)
+static bool victim_start(struct victim *v)
 {
 	int status;
 
 	memset((void *)v->shared, 0, sizeof(*v->shared));
-	if (from_peer(op)) {
+	if (from_peer(v->op)) {
 		void *buffer = lfpool_get(peer);
 		uint64_t handle;
 
@@ -238,7 +245,7 @@ static bool victim_start(struct victim *v, const struct operation *op)
 	if (v->pid < 0)
 		return false;
 	if (!v->pid)
-		victim_main(op, v->shared);
+		victim_main(v->op, v->shared);
 	if (waitpid(v->pid, &status, 0) != v->pid || !WIFSTOPPED(status))
 		return false;
 	while (!v->shared->started) {
@@ -249,18 +256,25 @@ static bool victim_start(struct victim *v, const struct operation *op)
 	return true;
 }
 
-/* Up to @n instructions. Returns how many there were. */
-static int victim_step(struct victim *v, int n)
+/* False: it is over. */
+static bool victim_step(struct victim *v)
 {
 	int status;
-	int k;
 
-	for (k = 0; k < n && !v->shared->done; k++) {
-		if (ptrace(PTRACE_SINGLESTEP, v->pid, NULL, NULL) ||
-		    waitpid(v->pid, &status, 0) != v->pid || !WIFSTOPPED(status))
-			break;
-	}
-	return k;
+	return !v->shared->done && !ptrace(PTRACE_SINGLESTEP, v->pid, NULL, NULL) &&
+	       waitpid(v->pid, &status, 0) == v->pid && WIFSTOPPED(status);
+}
+
+/* To where it is to be, or its end. False: it does not go the way that is known. */
+static bool victim_go(struct victim *v, bool direct)
+{
+	int at = direct ? walk_jump(&walks[v->op - operations], v->pid, v->k) : 0;
+
+	if (at < 0)
+		return false;
+	while (at < v->k && victim_step(v))
+		at++;
+	return true;
 }
 
 static void victim_kill(struct victim *v)
@@ -327,31 +341,73 @@ static const char *all_found(void)
 	return NULL;
 }
 
+/* After the death of @n victims: what is not as it must be */
+static const char *victims_wrong(const struct victim *v, int n)
+{
+	for (; n; n--, v++) {
+		if (from_peer(v->op) && !peer_settle(v))
+			return "the peer's buffer";
+	}
+	return all_found();
+}
+
+/*
+ * @n victims go to where they are to be, and are killed. Who does not go the way
+ * that is known is killed, too, and the next one is stepped all the way. Returns
+ * what is wrong.
+ */
+static const char *kill_there(struct victim *v, int n)
+{
+	bool there = false, direct = true;
+	const char *wrong = NULL;
+	int i, started;
+
+	while (!there && !wrong) {
+		for (started = 0; started < n && victim_start(&v[started]); started++)
+			;
+		there = started == n;
+		for (i = 0; i < n && there; i++)
+			there = victim_go(&v[i], direct);
+		detours += !there;
+		for (i = 0; i < started; i++)
+			victim_kill(&v[i]);
+		wrong = started < n ? "no victim" : victims_wrong(v, n);
+		if (!there && !direct)
+			wrong = "it does not get there";
+		direct = false;
+	}
+	return wrong;
+}
+
+/* Steps one to its end, to know the way. Returns what is wrong. */
+static const char *walk_through(struct victim *v)
+{
+	struct walk *way = &walks[v->op - operations];
+
+	v->k = 0;
+	if (!victim_start(v))
+		return "no victim";
+	while (walk_note(way, v->pid, v->k) && victim_step(v))
+		v->k++;
+	victim_kill(v);
+	return v->shared->done ? victims_wrong(v, 1) : "it does not end";
+}
+
 /* Kill points from number @first on. Returns how many were there, or -1. */
 static int sweep(const struct operation *op, struct shared *shared, int first)
 {
-	struct victim v = { .shared = shared };
-	const char *why;
-	int k, n;
+	struct victim v = { .shared = shared, .op = op };
+	const char *wrong;
+	int n = 0;
 
-	for (k = first, n = 0; ; k += every, n++) {
-		bool over;
-
-		if (!victim_start(&v, op)) {
-			ksft_print_msg("%s: no victim\n", op->name);
-			return -1;
-		}
-		victim_step(&v, k);
-		over = v.shared->done;
-		victim_kill(&v);
-		why = from_peer(op) && !peer_settle(&v) ? "the peer's buffer" : all_found();
-		if (why) {
-			ksft_print_msg("%s, killed after %d instructions: %s\n", op->name, k, why);
-			return -1;
-		}
-		if (over)
+	wrong = walk_through(&v);
+	for (v.k = first; !wrong; v.k += every, n++) {
+		wrong = kill_there(&v, 1);
+		if (!wrong && v.shared->done)
 			return n;
 	}
+	ksft_print_msg("%s, killed after %d instructions: %s\n", op->name, v.k, wrong);
+	return -1;
 }
 
 /*
@@ -362,8 +418,10 @@ static int sweep(const struct operation *op, struct shared *shared, int first)
 static int sweep_pairs(const struct operation *a, const struct operation *b,
 		       struct shared *shared, int stride, int first)
 {
-	struct victim va = { .shared = &shared[0] };
-	struct victim vb = { .shared = &shared[1] };
+	struct victim v[] = {
+		{ .shared = &shared[0], .op = a },
+		{ .shared = &shared[1], .op = b },
+	};
 	bool a_over = false;
 	int pairs = 0;
 	int i, j;
@@ -374,28 +432,18 @@ static int sweep_pairs(const struct operation *a, const struct operation *b,
 
 		j = (a == b ? i : 0) + (i / stride + first) % pairs_every * stride;
 		for (; !b_over; j += stride * pairs_every) {
-			const char *why;
+			const char *wrong;
 
-			if (!victim_start(&va, a) || !victim_start(&vb, b)) {
-				ksft_print_msg("no victims\n");
-				kill(va.pid, SIGKILL);
-				kill(vb.pid, SIGKILL);
-				while (wait(NULL) > 0)
-					;
-				return -1;
-			}
-			victim_step(&va, i);
-			victim_step(&vb, j);
-			a_over = va.shared->done;
-			b_over = vb.shared->done;
-			victim_kill(&va);
-			victim_kill(&vb);
-			why = all_found();
-			if (why) {
+			v[0].k = i;
+			v[1].k = j;
+			wrong = kill_there(v, 2);
+			if (wrong) {
 				ksft_print_msg("%s after %d, %s after %d instructions: %s\n",
-					       a->name, i, b->name, j, why);
+					       a->name, i, b->name, j, wrong);
 				return -1;
 			}
+			a_over = v[0].shared->done;
+			b_over = v[1].shared->done;
 			pairs++;
 		}
 	}
@@ -462,6 +510,7 @@ int main(void)
 				 pairs[p].stride);
 	}
 	ksft_print_msg("%d kills survived\n", total);
+	ksft_print_msg("%d went another way than the one stepped through\n", detours);
 
 	lfpool_close(peer);
 	lfpool_close(monitor);

@@ -17,13 +17,13 @@ check()
 {
 	set -- $? "$1"
 	number=$((number + 1))
+	sed 's/^/#   /' /tmp/out
 	if [ "$1" = 0 ]; then
 		echo "ok $number $2"
 	else
 		echo "not ok $number $2"
 		status=1
 	fi
-	sed 's/^/#   /' /tmp/out
 }
 
 echo "TAP version 13"

@@ -16,8 +16,8 @@ result()
 	0)	echo "ok $number $2" ;;
 	4)	echo "ok $number $2 # SKIP $(tail -n 1 "$log")" ;;
 	*)
-		echo "not ok $number $2"
 		tail -n 30 "$log" | sed 's/^/#   /'
+		echo "not ok $number $2"
 		status=1 ;;
 	esac
 }

@@ -20,10 +20,10 @@ check()
 		echo "ok $number $2"
 		return
 	fi
-	echo "not ok $number $2"
-	status=1
 	sed 's/^/#   stdout: /' $out
 	sed 's/^/#   stderr: /' $err
+	echo "not ok $number $2"
+	status=1
 }
 
 # run STATUS COMMAND...: true if it ends with that status; what it says is kept
@@ -188,10 +188,10 @@ last_screen()
 	mv /tmp/screen $out
 }
 
-# some_of WORDS: all of them, but on a debugging kernel the first alone
+# some_of WORDS: all of them; where rounds are left out (see rounds()), the first alone
 some_of()
 {
-	[ -z "${LFPOOL_DEBUG-}" ] || set -- "$1"
+	[ "${LFPOOL_ROUNDS:-1}" = 1 ] || set -- "$1"
 	echo "$@"
 }
 
@@ -608,10 +608,13 @@ bad=
 for c in $(some_of list stat top holders check reset bench demo); do
 	lfpool "$c" --help >/tmp/help
 	grep -o -e '--[a-z]*' /tmp/help | sort -u >/tmp/options
-	while read -r option; do
-		complete_line lfpool "$c" "$option"
-		grep -qw -e "$option" $out || bad="$bad $c$option"
-	done </tmp/options
+	# shellcheck disable=SC2046 # words; in one shell: each costs more than what it tells
+	bad=$bad$(bash -c '. /lib/lfpool.bash
+		for option in "${@:2}"; do
+			COMP_WORDS=(lfpool "$1" "$option") COMP_CWORD=2 COMPREPLY=()
+			_lfpool
+			[[ " ${COMPREPLY[*]} " = *" $option "* ]] || echo " $1$option"
+		done' bash "$c" $(cat /tmp/options) 2>&1)
 done
 echo "$bad" >$out
 [ -z "$bad" ]

@@ -21,8 +21,8 @@ check()
 		echo "ok $number $2"
 		return
 	fi
-	echo "not ok $number $2"
 	sed 's/^/#   /' $out
+	echo "not ok $number $2"
 	status=1
 }
 

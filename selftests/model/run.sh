@@ -10,6 +10,10 @@
 #
 #	cd build/model/depot-NO_TAG && spin -t -p -g $(cat options) depot.pml
 #
+# A search starts from nothing but the model and always finds the same. Each finding is
+# kept in the cache, by what was searched with what; with MODEL_KNOWN=yes those that are
+# there are not searched for again, and told to be known.
+#
 # KTAP; exits 0 if all is as it must be, 1 if not, 4 if there is no spin.
 set -u -o pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
@@ -18,6 +22,7 @@ inside "$0" "$@"
 
 source=$top/selftests/model
 build=$top/build/model
+known=$cache/model
 
 # model|sizes|macros|flags of pan.c
 models="
@@ -112,6 +117,34 @@ result()
 	printf 'not ok %d - %s\n' $number "$2"
 }
 
+# finding MODEL MACROS WHAT...: the file in the cache, for this version of everything
+finding()
+{
+	local key
+
+	key=$({
+		spin -V
+		gcc --version
+		cat "$source/run.sh" "$source/$1.pml"
+		printf '%s\n' "$@"
+	} | sha256sum) || die "cannot tell what is searched"
+	printf '%s/%s' "$known" "${key%% *}"
+}
+
+# is_known FILE: then that is the result
+is_known()
+{
+	[ "${MODEL_KNOWN-}" = yes ] && [ -s "$1" ] || return
+	result 0 "$(cat "$1"), known"
+}
+
+# found FILE TEXT: a result that is right, to be kept
+found()
+{
+	mkdir -p "$known" && printf '%s' "$2" >"$1.new.$$" && mv "$1.new.$$" "$1"
+	result 0 "$2"
+}
+
 # generate FOLDER MODEL MACROS CFLAGS...: a folder with pan, built so; what goes
 # wrong is in its log
 generate()
@@ -153,8 +186,10 @@ caught_by()
 
 check_model()
 {
-	local model=$1 sizes=$2 macros=$3 flag=$4 folder text
+	local model=$1 sizes=$2 macros=$3 flag=$4 folder text file
 
+	file=$(finding "$@") || exit
+	! is_known "$file" || return
 	folder=$model${macros:+-${macros// /-}}
 	text="$model: $sizes"
 	if ! generate "$folder" "$model" "$macros" -O2 ${flag:+"-D$flag"}; then
@@ -164,7 +199,7 @@ check_model()
 	nice ./pan -m8000000 >log 2>&1
 	if grep -q 'errors: 0$' log && [ -n "$(states log)" ] &&
 	   ! grep -Eq 'max search depth|not completed|out of memory|MEMLIM|aborted' log; then
-		result 0 "$text: $(states log) states, exhaustive"
+		found "$file" "$text: $(states log) states, exhaustive"
 	else
 		caught_by "$model" >>log
 		result 1 "$text" log
@@ -174,8 +209,10 @@ check_model()
 
 check_mutant()
 {
-	local model=$1 mutant=$2 macros=$3 flag=$4 text by
+	local model=$1 mutant=$2 macros=$3 flag=$4 text by file
 
+	file=$(finding "$@") || exit
+	! is_known "$file" || return
 	text="$model mutant $mutant"
 	if ! generate "$model-$mutant" "$model" "$mutant${macros:+ $macros}" \
 	     -O0 -DBFS ${flag:+"-D$flag"}; then
@@ -185,7 +222,7 @@ check_mutant()
 	nice ./pan -w20 -m100000 >log 2>&1
 	by=$(caught_by "$model")
 	if grep -q 'errors: 1$' log && [ -n "$by" ]; then
-		result 0 "$text: caught by $by"
+		found "$file" "$text: caught by $by"
 	else
 		result 1 "$text: not caught" log
 	fi

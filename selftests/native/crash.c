@@ -7,9 +7,9 @@
  * engine's recovery runs for it, and the audit must find every buffer. Then the
  * same with k + 1, until the operation is over before it dies.
  *
- * What a dead process leaves is the shared memory, nothing else. So where many
- * kill points would be too many (two victims at once), one victim is stepped on
- * and each state that it leads through is recovered in a copy.
+ * What a dead process leaves is the shared memory, nothing else. So where nobody
+ * else is at it, one victim is stepped on and what it would leave after each step
+ * is recovered in a copy; and then one is killed wherever the memory has changed.
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../walk.h"
 #include "internal.h"
 #include "standin.h"
 
@@ -30,8 +31,6 @@
 #define FULL	(2 * STANDIN_BATCH)
 /* one from or to the cache, one by the slow path, one more */
 #define BULK		3
-/* no operation is that long */
-#define STEPS	20000
 
 /**
  * struct victim - what a victim and its tracer share
@@ -328,11 +327,13 @@ static void victim_kill(struct victim *v)
 		;
 }
 
-/* Goes on at full speed, but for its system calls, to its end. */
+/* Runs to its end, with no call left to make. */
 static void victim_finish(struct victim *v)
 {
-	while (step(v))
-		;
+	if (READ_ONCE(v->over))
+		return;
+	if (ptrace(PTRACE_CONT, v->pid, NULL, NULL) || !wait_stopped(v) || !READ_ONCE(v->over))
+		abort();
 }
 
 /*
@@ -443,17 +444,32 @@ FIXTURE_TEARDOWN(crash)
  * One victim
  */
 
-/* Returns how many kill points the operation had, 0 if something is wrong. */
-static u32 kill_everywhere(struct __test_metadata *_metadata, const struct operation *op,
-			   const char *(*check)(u32 client))
+/**
+ * struct path - how an operation changes the shared memory
+ * @way:    its steps
+ * @nr:     how many of them change anything
+ * @after:  deaths that differ: after so many steps; the first is 0
+ */
+struct path {
+	struct walk way;
+	int nr;
+	int after[WALK_MAX + 1];
+};
+
+/*
+ * Kills after each step that @path names; without one, after each there is.
+ * Returns how many it killed, 0 if something is wrong.
+ */
+static int kill_everywhere(struct __test_metadata *_metadata, const struct operation *op,
+			   const char *(*check)(u32 client), const struct path *path)
 {
 	struct victim *v = &sh->victim[0];
 	const char *wrong = NULL;
-	u32 k, n;
+	bool going = true;
+	int i, k, n;
 
-	for (k = 0; k < STEPS; k++) {
-		bool going = true;
-
+	for (i = 0; going && i < (path ? path->nr : WALK_MAX); i++) {
+		k = path ? path->after[i] : i;
 		if (!victim_start(v, op)) {
 			TH_LOG("%s: cannot prepare", op->name);
 			return 0;
@@ -463,14 +479,50 @@ static u32 kill_everywhere(struct __test_metadata *_metadata, const struct opera
 		victim_kill(v);
 		wrong = check(v->client);
 		if (wrong) {
-			TH_LOG("%s: killed after %u steps: %s", op->name, k, wrong);
+			TH_LOG("%s: killed after %d steps: %s", op->name, k, wrong);
 			return 0;
 		}
-		if (!going)
-			return k;
 	}
-	TH_LOG("%s: does not end", op->name);
-	return 0;
+	if (!path && going) {
+		TH_LOG("%s: does not end", op->name);
+		return 0;
+	}
+	return i;
+}
+
+/*
+ * Steps through the operation to its end: what a death after each step leaves is
+ * recovered in a copy. False: something is wrong.
+ */
+static bool step_through(struct __test_metadata *_metadata, const struct operation *op,
+			 struct path *path)
+{
+	struct victim *v = &sh->victim[0];
+	const char *wrong = NULL;
+	bool going = true;
+	int k;
+
+	path->nr = 0;
+	stage();
+	if (!victim_start(v, op)) {
+		TH_LOG("%s: cannot prepare", op->name);
+		return false;
+	}
+	for (k = 0; !wrong && walk_note(&path->way, v->pid, k); k++) {
+		sh->copy = sh->pool;
+		wrong = recover_wrong(&sh->copy, &v->client, 1);
+		if (changed() || !k)
+			path->after[path->nr++] = k;
+		if (wrong || !going)
+			break;
+		going = step(v);
+	}
+	victim_kill(v);
+	if (!wrong && going)
+		wrong = "it does not end";
+	if (wrong)
+		TH_LOG("%s: dead after %d steps: %s", op->name, k, wrong);
+	return !wrong;
 }
 
 static const char *check_alone(u32 client)
@@ -483,16 +535,20 @@ static const char *check_alone(u32 client)
 
 TEST_F_TIMEOUT(crash, one_victim, 120)
 {
-	u32 i, points, all = 0;
+	static struct path path;
+	int i, killed, all = 0, kills = 0;
 
 	for (i = 0; i < NR(operations); i++) {
+		ASSERT_TRUE(step_through(_metadata, &operations[i], &path));
 		stage();
-		points = kill_everywhere(_metadata, &operations[i], check_alone);
-		ASSERT_NE(0, points);
-		fprintf(stderr, "# %s: %u kill points\n", operations[i].name, points);
-		all += points;
+		killed = kill_everywhere(_metadata, &operations[i], check_alone, &path);
+		ASSERT_EQ(path.nr, killed);
+		fprintf(stderr, "# %s: %d kill points, %d that differ\n", operations[i].name,
+			path.way.steps, path.nr);
+		all += path.way.steps;
+		kills += killed;
 	}
-	fprintf(stderr, "# one victim: %u kills\n", all);
+	fprintf(stderr, "# one victim: %d kill points, %d kills\n", all, kills);
 }
 
 /*
@@ -581,7 +637,8 @@ TEST_F_TIMEOUT(crash, one_victim_among_the_living, 120)
 	if (!pid)
 		living_main();
 	for (i = 0; i < NR(some) && points; i++) {
-		points = kill_everywhere(_metadata, &operations[some[i]], check_with_living);
+		points = kill_everywhere(_metadata, &operations[some[i]], check_with_living,
+					 NULL);
 		all += points;
 	}
 	WRITE_ONCE(sh->stop, 1);
@@ -598,44 +655,39 @@ TEST_F_TIMEOUT(crash, one_victim_among_the_living, 120)
  * Two victims
  */
 
-/* Both prepare, then the first goes i steps. False: they cannot. */
-static bool two_victims(const struct operation *first, const struct operation *second, u32 i)
+/* Both prepare, then the first goes i steps of the way. False: they cannot. */
+static bool two_victims(const struct operation *first, const struct operation *second,
+			const struct walk *way, int i)
 {
+	int at;
+
 	stage();
 	if (!victim_start(&sh->victim[0], first) || !victim_start(&sh->victim[1], second))
 		return false;
-	while (i--)
+	if (!i)
+		return true;
+	for (at = walk_jump(way, sh->victim[0].pid, i); at >= 0 && at < i; at++)
 		step(&sh->victim[0]);
-	return true;
+	return at == i;
 }
-
-/**
- * struct path - how an operation changes the shared memory
- * @length: steps that it has
- * @nr:     how many of them change anything
- * @after:  deaths that differ: after so many steps; the first is 0
- */
-struct path {
-	u32 length;
-	u32 nr;
-	u32 after[STEPS];
-};
 
 /* The path of the second one, with the first one prepared. */
 static bool find_path(const struct operation *first, const struct operation *second,
 		      struct path *path)
 {
+	struct victim *v = &sh->victim[1];
 	bool going = true;
+	int k;
 
-	if (!two_victims(first, second, 0))
+	if (!two_victims(first, second, NULL, 0))
 		return false;
-	sh->last = sh->pool;
-	path->after[0] = 0;
-	path->nr = 1;
-	for (path->length = 0; going && path->length < STEPS; path->length++) {
-		going = step(&sh->victim[1]);
-		if (changed())
-			path->after[path->nr++] = path->length + 1;
+	path->nr = 0;
+	for (k = 0; walk_note(&path->way, v->pid, k); k++) {
+		if (changed() || !k)
+			path->after[path->nr++] = k;
+		if (!going)
+			break;
+		going = step(v);
 	}
 	victim_kill(&sh->victim[0]);
 	victim_kill(&sh->victim[1]);
@@ -679,16 +731,18 @@ TEST_F_TIMEOUT(crash, two_victims, 200)
 {
 	static struct path path[PAIRS];
 	u64 pairs = 0, states = 0;
-	u32 a, b, k, n;
+	int a, b, k;
+	u32 n;
 
 	for (a = 0; a < PAIRS; a++)
 		ASSERT_TRUE(find_path(&operations[a], &operations[a], &path[a]));
 	for (a = 0; a < PAIRS; a++) {
 		for (b = 0; b < PAIRS; b++) {
 			for (k = 0; k < path[a].nr; k++) {
-				u32 i = path[a].after[k];
+				int i = path[a].after[k];
 
-				ASSERT_TRUE(two_victims(&operations[a], &operations[b], i));
+				ASSERT_TRUE(two_victims(&operations[a], &operations[b],
+							&path[a].way, i));
 				victim_kill(&sh->victim[0]);
 				n = second_everywhere(_metadata, &operations[a], i,
 						      &operations[b]);
@@ -696,7 +750,7 @@ TEST_F_TIMEOUT(crash, two_victims, 200)
 				ASSERT_NE(0, n);
 				states += n;
 			}
-			pairs += path[a].length * path[b].length;
+			pairs += path[a].way.steps * path[b].way.steps;
 		}
 	}
 	fprintf(stderr, "# two victims, each of %u operations with each: %llu pairs of kills, ",
@@ -737,19 +791,19 @@ static const char *standing_wrong(void)
 TEST_F_TIMEOUT(crash, one_stands_one_dies, 200)
 {
 	static struct path path[MEETINGS];
-	u32 a, b, i, k, n, runs = 0;
+	int a, b, i, k, n, runs = 0;
 
 	for (a = 0; a < MEETINGS; a++)
 		ASSERT_TRUE(find_path(&operations[a], &operations[a], &path[a]));
 	for (a = 0; a < MEETINGS; a++) {
 		for (b = 0; b < MEETINGS; b++) {
-			for (i = 0; i < path[a].length; i++) {
-				for (k = 0; k < path[b].nr; k++) {
+			for (k = 0; k < path[b].nr; k++) {
+				for (i = k % every(); i < path[a].way.steps; i += every()) {
 					const char *wrong;
 					u32 deferred;
 
 					ASSERT_TRUE(two_victims(&operations[a], &operations[b],
-								i));
+								&path[a].way, i));
 					for (n = 0; n < path[b].after[k]; n++)
 						step(&sh->victim[1]);
 					victim_kill(&sh->victim[1]);
@@ -759,7 +813,7 @@ TEST_F_TIMEOUT(crash, one_stands_one_dies, 200)
 					if (!wrong)
 						wrong = living_wrong(&sh->victim[0].client, 1);
 					ASSERT_EQ(NULL, wrong)
-						TH_LOG("%s stands after %u, %s dies after %u: %s",
+						TH_LOG("%s stands after %d, %s dies after %d: %s",
 						       operations[a].name, i, operations[b].name,
 						       path[b].after[k], wrong);
 					runs++;
@@ -767,7 +821,7 @@ TEST_F_TIMEOUT(crash, one_stands_one_dies, 200)
 			}
 		}
 	}
-	fprintf(stderr, "# one stands, one dies: %u runs\n", runs);
+	fprintf(stderr, "# one stands, one dies: %d runs\n", runs);
 }
 
 /*

@@ -6,6 +6,8 @@
 #ifndef LFPOOL_NATIVE_HARNESS_H
 #define LFPOOL_NATIVE_HARNESS_H
 
+#include <stdlib.h>
+
 #include "kselftest_harness.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -13,5 +15,17 @@
 #ifndef __clang__
 # pragma GCC diagnostic ignored "-Wclobbered"
 #endif
+
+/*
+ * LFPOOL_EVERY=N: of what is tried over again for each step of something else, one in
+ * N, other ones for each.
+ */
+static inline unsigned int every(void)
+{
+	const char *value = getenv("LFPOOL_EVERY");
+	unsigned long n = value ? strtoul(value, NULL, 0) : 1;
+
+	return n ? n : 1;
+}
 
 #endif /* LFPOOL_NATIVE_HARNESS_H */

@@ -283,7 +283,7 @@ static u32 move_once(struct __test_metadata *_metadata, const char *dead_program
 	u32 runs = 0;
 
 	memset(bursts, 0xff, sizeof(bursts));
-	for (b->at = 0; b->at < length; b->at++) {
+	for (b->at = (dies + before) % every(); b->at < length; b->at += every()) {
 		for (b->points = 1; b->points <= left; b->points++) {
 			wrong = one_run(dead_program, dies, alive_program, before);
 			runs++;
@@ -355,7 +355,7 @@ TEST_F_TIMEOUT(interleave, two_moves, 300)
 		u32 points = points_of(alive_programs[l], false);
 
 		for (x->at = 0; x->at < length; x->at++) {
-			for (y->at = x->at + 1; y->at < length; y->at++) {
+			for (y->at = x->at + 1 + x->at % every(); y->at < length; y->at += every()) {
 				more = move_twice(_metadata, alive_programs[l], points);
 				ASSERT_NE(0, more);
 				runs += more;
