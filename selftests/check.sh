@@ -30,6 +30,9 @@ native_every=${CHECK_NATIVE_EVERY:-4}
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
 
+# no search again of what was found in the very same files
+export LFPOOL_KNOWN=yes
+
 logs=$top/build/check
 rm -rf "$logs"
 mkdir -p "$logs" || exit
@@ -226,7 +229,7 @@ work()
 		for task in $tasks; do
 			case $task in
 			kasan | kcsan)	on_debug_kernel "$task" ;;
-			native | model)	native "$task" nice env MODEL_KNOWN=yes "LFPOOL_EVERY=$native_every" \
+			native | model)	native "$task" nice env "LFPOOL_EVERY=$native_every" \
 					bash "selftests/$task/run.sh" ;;
 			fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
 			*)		native "$task" nice bash "selftests/$task.sh" ;;

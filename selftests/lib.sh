@@ -49,6 +49,28 @@ locked()
 	) 9>"$file"
 }
 
+# A search that starts from nothing but its files, and always finds the same, is kept in
+# the cache. Its file, by what is read: the files, the versions of the tools, the options.
+finding()
+{
+	local key
+
+	key=$(sha256sum) || die "cannot tell what is searched"
+	printf '%s/known/%s' "$cache" "${key%% *}"
+}
+
+# is_known FILE: there it is, and with LFPOOL_KNOWN=yes that is enough
+is_known()
+{
+	[ "${LFPOOL_KNOWN-}" = yes ] && [ -s "$1" ]
+}
+
+# make_known FILE TEXT
+make_known()
+{
+	mkdir -p "${1%/*}" && printf '%s\n' "$2" >"$1.new.$$" && mv "$1.new.$$" "$1"
+}
+
 # An answer that apt gave stays right until its package lists change.
 apt_unchanged_since()
 {

@@ -10,9 +10,8 @@
 #
 #	cd build/model/depot-NO_TAG && spin -t -p -g $(cat options) depot.pml
 #
-# A search starts from nothing but the model and always finds the same. Each finding is
-# kept in the cache, by what was searched with what; with MODEL_KNOWN=yes those that are
-# there are not searched for again, and told to be known.
+# With LFPOOL_KNOWN=yes what was found in the very same model is not searched for again,
+# and told to be known.
 #
 # KTAP; exits 0 if all is as it must be, 1 if not, 4 if there is no spin.
 set -u -o pipefail
@@ -22,7 +21,6 @@ inside "$0" "$@"
 
 source=$top/selftests/model
 build=$top/build/model
-known=$cache/model
 
 # model|sizes|macros|flags of pan.c
 models="
@@ -117,31 +115,19 @@ result()
 	printf 'not ok %d - %s\n' $number "$2"
 }
 
-# finding MODEL MACROS WHAT...: the file in the cache, for this version of everything
-finding()
+# searched MODEL WORDS...: what a search depends on
+searched()
 {
-	local key
-
-	key=$({
-		spin -V
-		gcc --version
-		cat "$source/run.sh" "$source/$1.pml"
-		printf '%s\n' "$@"
-	} | sha256sum) || die "cannot tell what is searched"
-	printf '%s/%s' "$known" "${key%% *}"
+	spin -V
+	gcc --version
+	cat "$source/run.sh" "$source/$1.pml"
+	printf '%s\n' "$@"
 }
 
-# is_known FILE: then that is the result
-is_known()
-{
-	[ "${MODEL_KNOWN-}" = yes ] && [ -s "$1" ] || return
-	result 0 "$(cat "$1"), known"
-}
-
-# found FILE TEXT: a result that is right, to be kept
+# found FILE TEXT: a result that is right
 found()
 {
-	mkdir -p "$known" && printf '%s' "$2" >"$1.new.$$" && mv "$1.new.$$" "$1"
+	make_known "$1" "$2"
 	result 0 "$2"
 }
 
@@ -188,8 +174,11 @@ check_model()
 {
 	local model=$1 sizes=$2 macros=$3 flag=$4 folder text file
 
-	file=$(finding "$@") || exit
-	! is_known "$file" || return
+	file=$(searched "$@" | finding) || exit
+	if is_known "$file"; then
+		result 0 "$(cat "$file"), known"
+		return
+	fi
 	folder=$model${macros:+-${macros// /-}}
 	text="$model: $sizes"
 	if ! generate "$folder" "$model" "$macros" -O2 ${flag:+"-D$flag"}; then
@@ -211,8 +200,11 @@ check_mutant()
 {
 	local model=$1 mutant=$2 macros=$3 flag=$4 text by file
 
-	file=$(finding "$@") || exit
-	! is_known "$file" || return
+	file=$(searched "$@" | finding) || exit
+	if is_known "$file"; then
+		result 0 "$(cat "$file"), known"
+		return
+	fi
 	text="$model mutant $mutant"
 	if ! generate "$model-$mutant" "$model" "$mutant${macros:+ $macros}" \
 	     -O0 -DBFS ${flag:+"-D$flag"}; then

@@ -355,7 +355,8 @@ TEST_F_TIMEOUT(interleave, two_moves, 300)
 		u32 points = points_of(alive_programs[l], false);
 
 		for (x->at = 0; x->at < length; x->at++) {
-			for (y->at = x->at + 1 + x->at % every(); y->at < length; y->at += every()) {
+			y->at = x->at + 1 + x->at % every();
+			for (; y->at < length; y->at += every()) {
 				more = move_twice(_metadata, alive_programs[l], points);
 				ASSERT_NE(0, more);
 				runs += more;
