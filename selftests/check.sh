@@ -218,13 +218,16 @@ on_debug_kernel()
 	native "planted-$1" bash selftests/planted.sh "$1"
 }
 
-# What either lane may do next; the longest first. Those in quotes use the same build
-# folders, which package changes (prefix) and leftovers must find as they were.
+# What needs no machine; the longest first. Those in quotes use the same build folders,
+# which package changes (prefix) and leftovers must find as they were.
+native_tasks=(native "package leftovers cross docs cpp golden" lint model fuzz)
+
+# work TASKS...: what no other lane has taken
 work()
 {
 	local tasks task
 
-	for tasks in $debug_kernels native "package leftovers cross docs cpp golden" model lint fuzz; do
+	for tasks; do
 		mkdir "$logs/${tasks%% *}.taken" 2>/dev/null || continue
 		for task in $tasks; do
 			case $task in
@@ -249,7 +252,8 @@ build_first()
 		[ $((SECONDS - start)) -lt 30 ] || printf 'kernel %s was not in the cache: built in %d s\n' \
 			"$k" $((SECONDS - start)) >>"$logs/summary"
 	done
-	work
+	# shellcheck disable=SC2086 # a list
+	work $debug_kernels "${native_tasks[@]}"
 }
 
 boot_first()
@@ -263,7 +267,13 @@ boot_first()
 		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
-	work
+	# shellcheck disable=SC2086 # a list
+	work $debug_kernels "${native_tasks[@]}"
+}
+
+native_first()
+{
+	work "${native_tasks[@]}"
 }
 
 # lane COMMAND: with counts and failures of its own, which join() takes over.
@@ -294,13 +304,15 @@ for k in $kernels ${rt_tests:+rt}; do
 	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 done
-# Two at a time, one a processor. What needs no machine is nice to those: it is there
-# that time limits are.
+# Two machines at a time, one a processor. They often wait for a timer or the disk, and what
+# needs no machine is done meanwhile; it is nice to those: it is there that time limits are.
 lane build_first >"$logs/build_first.out" 2>&1 &
+lane native_first >"$logs/native_first.out" 2>&1 &
 lane boot_first
 wait
-cat "$logs/build_first.out"
+cat "$logs/build_first.out" "$logs/native_first.out"
 join build_first
+join native_first
 join boot_first
 
 if [ -s "$failures" ]; then

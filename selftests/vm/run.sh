@@ -130,6 +130,8 @@ want()
 	timeout=$((timeout * slow))
 	if [ -n "$debug" ]; then
 		append+=" LFPOOL_DEBUG=$debug"
+		# each module that comes or goes waits for several grace periods, of slow ticks
+		append+=" rcupdate.rcu_expedited=1"
 		# shadow memory is an eighth, and what is freed is kept for a while
 		case $mem in
 		*G)	mem=$((${mem%G} * 1536))M ;;
