@@ -30,8 +30,8 @@ native_every=${CHECK_NATIVE_EVERY:-4}
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
 
-# no search again of what was found in the very same files
-export LFPOOL_KNOWN=yes
+# no search again of what was found in the very same files; empty: search
+export LFPOOL_KNOWN=${LFPOOL_KNOWN-yes}
 
 logs=$top/build/check
 rm -rf "$logs"
@@ -215,12 +215,19 @@ on_debug_kernel()
 	else
 		vm "$k" "$kcsan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=20"
 	fi
-	native "planted-$1" bash selftests/planted.sh "$1"
 }
 
-# What needs no machine; the longest first. Those in quotes use the same build folders,
-# which package changes (prefix) and leftovers must find as they were.
-native_tasks=(native "package leftovers cross docs cpp golden" lint model fuzz)
+# What is to be done besides; the longest first. Those in quotes use the same build folders.
+# In machines, with limits of time, and what needs processors alone.
+machine_tasks=()
+for k in $debug_kernels; do
+	machine_tasks+=("$k")
+done
+for k in $debug_kernels; do
+	machine_tasks+=("planted-$k")
+done
+machine_tasks+=("package leftovers cross docs cpp golden")
+native_tasks=(native lint model fuzz)
 
 # work TASKS...: what no other lane has taken
 work()
@@ -232,10 +239,12 @@ work()
 		for task in $tasks; do
 			case $task in
 			kasan | kcsan)	on_debug_kernel "$task" ;;
-			native | model)	native "$task" nice env "LFPOOL_EVERY=$native_every" \
+			planted-*)	native "$task" bash selftests/planted.sh "${task#*-}" ;;
+			native | model)	native "$task" nice -n 5 env "LFPOOL_EVERY=$native_every" \
 					bash "selftests/$task/run.sh" ;;
-			fuzz)		native fuzz nice bash selftests/fuzz/run.sh "$fuzz" ;;
-			*)		native "$task" nice bash "selftests/$task.sh" ;;
+			lint)		native lint nice bash selftests/lint.sh ;;
+			fuzz)		native fuzz bash selftests/fuzz/run.sh "$fuzz" ;;
+			*)		native "$task" bash "selftests/$task.sh" ;;
 			esac
 		done
 	done
@@ -252,8 +261,7 @@ build_first()
 		[ $((SECONDS - start)) -lt 30 ] || printf 'kernel %s was not in the cache: built in %d s\n' \
 			"$k" $((SECONDS - start)) >>"$logs/summary"
 	done
-	# shellcheck disable=SC2086 # a list
-	work $debug_kernels "${native_tasks[@]}"
+	work "${machine_tasks[@]}" "${native_tasks[@]}"
 }
 
 boot_first()
@@ -267,13 +275,12 @@ boot_first()
 		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
 	done
 	[ -z "$rt_tests" ] || vm rt "$rt_tests"
-	# shellcheck disable=SC2086 # a list
-	work $debug_kernels "${native_tasks[@]}"
+	work "${machine_tasks[@]}" "${native_tasks[@]}"
 }
 
 native_first()
 {
-	work "${native_tasks[@]}"
+	work "${native_tasks[@]}" "${machine_tasks[@]}"
 }
 
 # lane COMMAND: with counts and failures of its own, which join() takes over.
@@ -304,8 +311,8 @@ for k in $kernels ${rt_tests:+rt}; do
 	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
 	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
 done
-# Two machines at a time, one a processor. They often wait for a timer or the disk, and what
-# needs no machine is done meanwhile; it is nice to those: it is there that time limits are.
+# Machines often wait for a timer, two of them on two processors. What needs processors alone
+# is done meanwhile, and is nice to them: it is there that most time limits are.
 lane build_first >"$logs/build_first.out" 2>&1 &
 lane native_first >"$logs/native_first.out" 2>&1 &
 lane boot_first

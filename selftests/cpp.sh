@@ -66,8 +66,8 @@ else
 					"$top/selftests/cpp.cpp" >"$report" 2>&1; then
 				echo "ok $number $compiler compiles it as C++$standard"
 			else
-				echo "not ok $number $compiler compiles it as C++$standard"
 				sed 's/^/#   /' "$report"
+				echo "not ok $number $compiler compiles it as C++$standard"
 				status=1
 			fi
 		done

@@ -227,9 +227,25 @@ static void victim_main(const struct operation *op, struct shared *s)
 	_exit(0);
 }
 
+/* False: it is over. */
+static bool victim_step(struct victim *v)
+{
+	int status;
+
+	return !v->shared->done && !ptrace(PTRACE_SINGLESTEP, v->pid, NULL, NULL) &&
+	       waitpid(v->pid, &status, 0) == v->pid && WIFSTOPPED(status);
+}
+
+static void victim_kill(struct victim *v)
+{
+	kill(v->pid, SIGKILL);
+	waitpid(v->pid, NULL, 0);
+}
+
 /* A victim that is about to begin the operation. */
 static bool victim_start(struct victim *v)
 {
+	bool going;
 	int status;
 
 	memset((void *)v->shared, 0, sizeof(*v->shared));
@@ -246,41 +262,27 @@ static bool victim_start(struct victim *v)
 		return false;
 	if (!v->pid)
 		victim_main(v->op, v->shared);
-	if (waitpid(v->pid, &status, 0) != v->pid || !WIFSTOPPED(status))
-		return false;
-	while (!v->shared->started) {
-		if (ptrace(PTRACE_SINGLESTEP, v->pid, NULL, NULL) ||
-		    waitpid(v->pid, &status, 0) != v->pid || !WIFSTOPPED(status))
-			return false;
-	}
-	return true;
-}
-
-/* False: it is over. */
-static bool victim_step(struct victim *v)
-{
-	int status;
-
-	return !v->shared->done && !ptrace(PTRACE_SINGLESTEP, v->pid, NULL, NULL) &&
-	       waitpid(v->pid, &status, 0) == v->pid && WIFSTOPPED(status);
+	going = waitpid(v->pid, &status, 0) == v->pid && WIFSTOPPED(status);
+	while (going && !v->shared->started)
+		going = victim_step(v);
+	if (!going)
+		victim_kill(v);
+	return going;
 }
 
 /* To where it is to be, or its end. False: it does not go the way that is known. */
 static bool victim_go(struct victim *v, bool direct)
 {
-	int at = direct ? walk_jump(&walks[v->op - operations], v->pid, v->k) : 0;
+	const struct walk *way = &walks[v->op - operations];
+	int at = direct ? walk_jump(way, v->pid, v->k) : 0;
 
 	if (at < 0)
 		return false;
 	while (at < v->k && victim_step(v))
 		at++;
-	return true;
-}
-
-static void victim_kill(struct victim *v)
-{
-	kill(v->pid, SIGKILL);
-	waitpid(v->pid, NULL, 0);
+	if (v->shared->done)
+		return true;
+	return at == v->k && (!direct || walk_is_at(way, v->pid, at));
 }
 
 /*
@@ -368,11 +370,13 @@ static const char *kill_there(struct victim *v, int n)
 		there = started == n;
 		for (i = 0; i < n && there; i++)
 			there = victim_go(&v[i], direct);
-		detours += !there;
 		for (i = 0; i < started; i++)
 			victim_kill(&v[i]);
-		wrong = started < n ? "no victim" : victims_wrong(v, n);
-		if (!there && !direct)
+		if (started < n)
+			return "no victim";
+		detours += !there;
+		wrong = victims_wrong(v, n);
+		if (!wrong && !there && !direct)
 			wrong = "it does not get there";
 		direct = false;
 	}
@@ -401,10 +405,14 @@ static int sweep(const struct operation *op, struct shared *shared, int first)
 	int n = 0;
 
 	wrong = walk_through(&v);
-	for (v.k = first; !wrong; v.k += every, n++) {
-		wrong = kill_there(&v, 1);
-		if (!wrong && v.shared->done)
-			return n;
+	if (!wrong) {
+		for (v.k = first; ; v.k += every, n++) {
+			wrong = kill_there(&v, 1);
+			if (wrong)
+				break;
+			if (v.shared->done)
+				return n;
+		}
 	}
 	ksft_print_msg("%s, killed after %d instructions: %s\n", op->name, v.k, wrong);
 	return -1;
@@ -478,7 +486,7 @@ int main(void)
 	sched_setaffinity(0, sizeof(one), &one);
 	setlinebuf(stdout);
 	ksft_print_header();
-	ksft_set_plan(OPERATIONS + ARRAY_SIZE(pairs) + 1);
+	ksft_set_plan(OPERATIONS + ARRAY_SIZE(pairs) + 2);
 	if (module_load(PARAMS))
 		ksft_exit_fail_msg("insmod: %s\n", strerror(errno));
 	if (pairs_every > 1)
@@ -510,7 +518,10 @@ int main(void)
 				 pairs[p].stride);
 	}
 	ksft_print_msg("%d kills survived\n", total);
-	ksft_print_msg("%d went another way than the one stepped through\n", detours);
+	/* pairs meet in the depot; otherwise breakpoints do not do what they are for */
+	ksft_test_result(detours <= 4 + total / 20,
+			 "victims go the way of the one that was stepped through, but for %d\n",
+			 detours);
 
 	lfpool_close(peer);
 	lfpool_close(monitor);

@@ -22,9 +22,9 @@ check()
 	if [ $ok = 0 ]; then
 		echo "ok $number $1"
 	else
+		[ -z "$found" ] || printf '#   %s\n' "${found//$'\n'/$'\n#   '}"
 		echo "not ok $number $1"
 		status=1
-		[ -z "$found" ] || printf '#   %s\n' "${found//$'\n'/$'\n#   '}"
 	fi
 	found=
 }

@@ -43,7 +43,8 @@ there()
 
 installed()
 {
-	clean_make install DESTDIR="$scratch/root" prefix=/usr &&
+	# built anew: the prefix is in it, and what others use must stay as it is
+	clean_make install O="$scratch/build" DESTDIR="$scratch/root" prefix=/usr &&
 		there "$scratch/root/usr" bin/lfpool lib/liblfpool.so.0 lib/liblfpool.so \
 			lib/liblfpool.a lib/pkgconfig/lfpool.pc include/lfpool.h \
 			include/lfpool.hpp include/linux/lfpool.h share/man/man1/lfpool.1 \
@@ -87,7 +88,7 @@ compilers()
 
 uninstalled()
 {
-	clean_make uninstall DESTDIR="$scratch/root" prefix=/usr || return
+	clean_make uninstall O="$scratch/build" DESTDIR="$scratch/root" prefix=/usr || return
 	find "$scratch/root" ! -type d
 	[ -z "$(find "$scratch/root" ! -type d)" ]
 }

@@ -44,16 +44,16 @@ point()
 
 marks=$(awk '$2 ~ /^getppid\(/' "$log" | wc -l)
 [ "$ended" -eq 0 ] && [ "$marks" -eq 5 ] && fine=yes || fine=
-point "1 runs to its end" "$fine"
 [ "$fine" ] || echo "# exit $ended, $marks marks"
+point "1 runs to its end" "$fine"
 
 number=1
 for kind in "lfpool_get and lfpool_put" "lfpool_thread_get and lfpool_thread_put" \
 	    "lfpool_get_bulk and lfpool_put_bulk" "LFPOOL_GUARD"; do
 	found=$(calls "$number" | wc -l)
 	[ "$found" -eq 0 ] && [ "$marks" -gt "$number" ] && fine=yes || fine=
-	point "$((number + 1)) $found system calls in 1000000 rounds of $kind" "$fine"
 	calls "$number" | head -n 5 | sed 's/^/# /'
+	point "$((number + 1)) $found system calls in 1000000 rounds of $kind" "$fine"
 	number=$((number + 1))
 done
 exit $status

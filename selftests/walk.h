@@ -71,6 +71,13 @@ static inline bool walk_to(pid_t pid, unsigned long ip)
 	       !ptrace(PTRACE_POKEUSER, pid, WALK_IP, ip);
 }
 
+static inline bool walk_is_at(const struct walk *w, pid_t pid, int k)
+{
+	unsigned long ip = ptrace(PTRACE_PEEKUSER, pid, WALK_IP, NULL);
+
+	return k > w->steps || ip == w->ip[k];
+}
+
 /*
  * From the beginning to where the walk was after up to @k steps. Returns how many
  * these are, or -1 if the process went another way; then it stands elsewhere. In

@@ -18,14 +18,14 @@
 
 /*
  * LFPOOL_EVERY=N: of what is tried over again for each step of something else, one in
- * N, other ones for each.
+ * N, other ones for each. Up to 8: there are more in what is shortest.
  */
 static inline unsigned int every(void)
 {
 	const char *value = getenv("LFPOOL_EVERY");
 	unsigned long n = value ? strtoul(value, NULL, 0) : 1;
 
-	return n ? n : 1;
+	return n < 1 ? 1 : n > 8 ? 8 : n;
 }
 
 #endif /* LFPOOL_NATIVE_HARNESS_H */

@@ -25,8 +25,8 @@
 #
 # Time limits are multiplied by how many times slower things may be here, which the
 # tests find as LFPOOL_SLOW in their environment; of a debugging kernel they find its
-# name, too, as LFPOOL_DEBUG, and it gets more memory. --append NAME=VALUE sets more
-# there.
+# name, too, as LFPOOL_DEBUG, it gets more memory, and its grace periods are expedited.
+# --append NAME=VALUE sets more there.
 #
 # --label NAME: what is written goes to build/KERNEL/vm/NAME, so that two may run
 # at a time.
