@@ -8,7 +8,7 @@
  * buffers are free, each in one place, and the counters say to the last one
  * what was done.
  *
- * vm: smp=4 timeout=600 insmod=no
+ * vm: smp=2 timeout=600 insmod=no
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vm: insmod=no timeout=1500 smp=2 mem=1G
+ * vm: insmod=no timeout=1500 smp=1 mem=1G
  *
  * crash: kill a process at every instruction of every operation.
  *

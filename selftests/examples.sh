@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
-# vm: modargs="buffer_count=32" timeout=120 files="build/userlib/examples/pipeline build/userlib/examples/epoll build/userlib/examples/crash build/userlib/examples/sum build/userlib/lfpool"
+# vm: smp=1 modargs="buffer_count=32" timeout=120 files="build/userlib/examples/pipeline build/userlib/examples/epoll build/userlib/examples/crash build/userlib/examples/sum build/userlib/lfpool"
 #
 # The examples do what their heads say.
 

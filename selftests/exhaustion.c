@@ -6,7 +6,7 @@
  * Every test ends with all buffers free, each in one place, as many as there
  * are, and with a kernel that killed nobody for want of memory.
  *
- * vm: smp=4 mem=512M timeout=900 insmod=no
+ * vm: smp=2 mem=512M timeout=900 insmod=no
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -22,7 +22,7 @@
  * kernel show where, one that fails for a kobject makes it say so, and the object
  * debugging tells of its own.
  *
- * vm: insmod=no timeout=900 provokes="vmalloc err|failed.*-12|percpu: alloc|ODEBUG: Out"
+ * vm: smp=1 insmod=no timeout=900 provokes="vmalloc err|failed.*-12|percpu: alloc|ODEBUG: Out"
  */
 #include "lfpool_test.h"
 

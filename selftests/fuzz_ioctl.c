@@ -24,7 +24,7 @@
  *
  * In both, nobody hangs, and the kernel has nothing to complain about.
  *
- * vm: insmod=no timeout=1200 smp=4 files="selftests/fuzz/ioctl.seeds:/selftests/fuzz_ioctl.seeds"
+ * vm: insmod=no timeout=1200 smp=2 files="selftests/fuzz/ioctl.seeds:/selftests/fuzz_ioctl.seeds"
  */
 #include "lfpool_test.h"
 

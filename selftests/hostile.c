@@ -14,7 +14,7 @@
  * storm:   random damage by several at once, while others run and die.
  *          LFPOOL_SEED=number repeats one, LFPOOL_STORM_SECONDS makes them longer.
  *
- * vm: insmod=no timeout=400 smp=4
+ * vm: insmod=no timeout=400 smp=2
  */
 #include "lfpool_test.h"
 

@@ -5,7 +5,7 @@
  * Whatever happens to a client, its buffers come back, once, and only when
  * nobody can reach them through its mapping any more.
  *
- * vm: smp=4 timeout=600 insmod=no
+ * vm: smp=2 timeout=600 insmod=no
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -7,7 +7,7 @@
 #	readme.sh build OUT	compile it
 #	readme.sh		run it
 #
-# vm: files="build/selftests/readme_example:/bin/lfpool-readme-example"
+# vm: smp=1 files="build/selftests/readme_example:/bin/lfpool-readme-example"
 
 top=$(dirname "$0")/..
 

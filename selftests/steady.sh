@@ -5,7 +5,7 @@
 #
 # Runs steady under strace and counts the calls between its marks.
 #
-# vm: files="strace build/selftests/steady:/bin/lfpool-steady"
+# vm: smp=1 files="strace build/selftests/steady:/bin/lfpool-steady"
 
 program=$(dirname "$0")/../build/selftests/steady
 [ -x "$program" ] || program=/bin/lfpool-steady

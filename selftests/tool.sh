@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
-# vm: insmod=no timeout=600 files="build/userlib/lfpool build/selftests/tool_spoil jq script bash userlib/dist/lfpool.bash:/lib/lfpool.bash userlib/man/lfpool.1.scd:/lib/lfpool.1.scd /lib/terminfo/l/linux:/lib/terminfo/l/linux"
+# vm: smp=1 insmod=no timeout=600 files="build/userlib/lfpool build/selftests/tool_spoil jq script bash userlib/dist/lfpool.bash:/lib/lfpool.bash userlib/man/lfpool.1.scd:/lib/lfpool.1.scd /lib/terminfo/l/linux:/lib/terminfo/l/linux"
 #
 # The lfpool command: every subcommand, option and error.
 

@@ -20,7 +20,8 @@
 #                machine, each with :PATH for a place other than /bin; %k in
 #                it stands for the kernel
 #
-# Tests that want the same machine share a boot. The exit status is the
+# Tests that want the same machine share a boot. Processors that wait for each other cost
+# the more the fewer there are to emulate them: what is no matter of several gets one. The exit status is the
 # test's, 4 if it was skipped, and 1 if several ran and one failed.
 #
 # Time limits are multiplied by how many times slower things may be here, which the
