@@ -329,6 +329,28 @@ def judge(in_time, status, report, console, provokes):
     return None
 
 
+def boot(args, limits):
+    """A machine's life: whether it ended in time, QEMU's status, the report, the console."""
+    open(args.console, "w", encoding="utf-8").close()
+    report = Report(args.result)
+    guest = Guest(args)
+    try:
+        in_time = follow(guest, report, args.timeout, limits)
+        if not in_time:
+            guest.interrupt()
+    finally:
+        guest.kill()
+        report.close()
+    return in_time, guest.process.returncode, report, read_console(args.console)
+
+
+def stillborn(console):
+    """Whether it panicked before anything of ours was loaded: where QEMU emulates several
+    processors, one may come by an int3 of the kernel's patches to itself too late."""
+    return find(console, re.compile(re.escape(START))) is None and \
+        find(console, PANIC) is not None
+
+
 def excerpt(console, number):
     if number is None:
         return console[-30:]
@@ -369,21 +391,15 @@ def main():
     for number in signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
-    open(args.console, "w", encoding="utf-8").close()
-    report = Report(args.result)
-    guest = Guest(args)
     try:
-        in_time = follow(guest, report, args.timeout, limits)
-        if not in_time:
-            guest.interrupt()
+        in_time, status, report, console = boot(args, limits)
+        if stillborn(console):
+            print("# the kernel died before the tests began, and is booted once more: " +
+                  message(console[find(console, PANIC)]))
+            in_time, status, report, console = boot(args, limits)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    finally:
-        guest.kill()
-        report.close()
 
-    status = guest.process.returncode
-    console = read_console(args.console)
     wrong = judge(in_time, status, report, console, provokes)
     if not wrong:
         print("vm-test: SKIP" if report.end == SKIP else "vm-test: PASS")
