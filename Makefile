@@ -21,7 +21,8 @@ help:
 	@echo 'Main targets:'
 	@echo '  all              module, library, tool, man pages, examples, selftests (default)'
 	@echo '  demo             build, boot a virtual machine and show the pools at work'
-	@echo '  check            all tests, on both kernels; installs what it needs (as root)'
+	@echo '  check            all tests, on all kernels; installs what it needs (as root);'
+	@echo '                   LFPOOL_KNOWN= searches again what was searched in the same files'
 	@echo
 	@echo 'Build:'
 	@echo '  module           lfpool.ko for the kernel in KDIR (default: the running one)'
