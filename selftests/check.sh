@@ -268,8 +268,8 @@ boot_first()
 {
 	local k share=LFPOOL_PAIRS_EVERY=$pairs_every
 
-	# every kill point on the first kernel (natively, of pairs too), and of all rounds as many
-	# as there are; a share on others
+	# every kill point and all rounds on the first kernel, of pairs a share; of all a share on
+	# others
 	for k in $kernels; do
 		vm "$k" "$tests" --append "$share"
 		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"

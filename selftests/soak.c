@@ -2,7 +2,7 @@
 /*
  * vm: insmod=no timeout=600 smp=2 mem=1G
  *
- * soak: workers on four CPUs get, stamp, hand over and put as fast as they can,
+ * soak: workers on several CPUs get, stamp, hand over and put as fast as they can,
  * and are killed at random, LFPOOL_KILLS times. After each kill nothing may be
  * lost or in two places; at the end, when all stand still, exactly nothing.
  *

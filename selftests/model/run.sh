@@ -124,6 +124,12 @@ searched()
 	printf '%s\n' "$@"
 }
 
+# told FILE: true if it is known, and then that is the result
+told()
+{
+	is_known "$1" && result 0 "$(cat "$1"), known"
+}
+
 # found FILE TEXT: a result that is right
 found()
 {
@@ -175,10 +181,7 @@ check_model()
 	local model=$1 sizes=$2 macros=$3 flag=$4 folder text file
 
 	file=$(searched "$@" | finding) || exit
-	if is_known "$file"; then
-		result 0 "$(cat "$file"), known"
-		return
-	fi
+	! told "$file" || return
 	folder=$model${macros:+-${macros// /-}}
 	text="$model: $sizes"
 	if ! generate "$folder" "$model" "$macros" -O2 ${flag:+"-D$flag"}; then
@@ -201,10 +204,7 @@ check_mutant()
 	local model=$1 mutant=$2 macros=$3 flag=$4 text by file
 
 	file=$(searched "$@" | finding) || exit
-	if is_known "$file"; then
-		result 0 "$(cat "$file"), known"
-		return
-	fi
+	! told "$file" || return
 	text="$model mutant $mutant"
 	if ! generate "$model-$mutant" "$model" "$mutant${macros:+ $macros}" \
 	     -O0 -DBFS ${flag:+"-D$flag"}; then

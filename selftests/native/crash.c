@@ -491,38 +491,35 @@ static int kill_everywhere(struct __test_metadata *_metadata, const struct opera
 }
 
 /*
- * Steps through the operation to its end: what a death after each step leaves is
- * recovered in a copy. False: something is wrong.
+ * Steps a victim to its end, and notes its path; after each step @look, if there is
+ * one, is asked. Returns what is wrong.
  */
-static bool step_through(struct __test_metadata *_metadata, const struct operation *op,
-			 struct path *path)
+static const char *step_through(struct victim *v, struct path *path,
+				const char *(*look)(u32 client))
 {
-	struct victim *v = &sh->victim[0];
-	const char *wrong = NULL;
 	bool going = true;
 	int k;
 
 	path->nr = 0;
-	stage();
-	if (!victim_start(v, op)) {
-		TH_LOG("%s: cannot prepare", op->name);
-		return false;
-	}
-	for (k = 0; !wrong && walk_note(&path->way, v->pid, k); k++) {
-		sh->copy = sh->pool;
-		wrong = recover_wrong(&sh->copy, &v->client, 1);
+	for (k = 0; walk_note(&path->way, v->pid, k); k++) {
+		const char *wrong = look ? look(v->client) : NULL;
+
+		if (wrong)
+			return wrong;
 		if (changed() || !k)
 			path->after[path->nr++] = k;
-		if (wrong || !going)
-			break;
+		if (!going)
+			return NULL;
 		going = step(v);
 	}
-	victim_kill(v);
-	if (!wrong && going)
-		wrong = "it does not end";
-	if (wrong)
-		TH_LOG("%s: dead after %d steps: %s", op->name, k, wrong);
-	return !wrong;
+	return "it does not end";
+}
+
+/* If it died now */
+static const char *check_copy(u32 client)
+{
+	sh->copy = sh->pool;
+	return recover_wrong(&sh->copy, &client, 1);
 }
 
 static const char *check_alone(u32 client)
@@ -535,11 +532,19 @@ static const char *check_alone(u32 client)
 
 TEST_F_TIMEOUT(crash, one_victim, 120)
 {
-	static struct path path;
+	struct victim *v = &sh->victim[0];
 	int i, killed, all = 0, kills = 0;
+	static struct path path;
+	const char *wrong;
 
 	for (i = 0; i < NR(operations); i++) {
-		ASSERT_TRUE(step_through(_metadata, &operations[i], &path));
+		stage();
+		ASSERT_TRUE(victim_start(v, &operations[i]));
+		wrong = step_through(v, &path, check_copy);
+		victim_kill(v);
+		ASSERT_EQ(NULL, wrong)
+			TH_LOG("%s: dead after %d steps: %s", operations[i].name,
+			       path.way.steps, wrong);
 		stage();
 		killed = kill_everywhere(_metadata, &operations[i], check_alone, &path);
 		ASSERT_EQ(path.nr, killed);
@@ -675,23 +680,14 @@ static bool two_victims(const struct operation *first, const struct operation *s
 static bool find_path(const struct operation *first, const struct operation *second,
 		      struct path *path, int which)
 {
-	struct victim *v = &sh->victim[which];
-	bool going = true;
-	int k;
+	const char *wrong;
 
 	if (!two_victims(first, second, NULL, 0))
 		return false;
-	path->nr = 0;
-	for (k = 0; walk_note(&path->way, v->pid, k); k++) {
-		if (changed() || !k)
-			path->after[path->nr++] = k;
-		if (!going)
-			break;
-		going = step(v);
-	}
+	wrong = step_through(&sh->victim[which], path, NULL);
 	victim_kill(&sh->victim[0]);
 	victim_kill(&sh->victim[1]);
-	return !going;
+	return !wrong;
 }
 
 /*

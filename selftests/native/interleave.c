@@ -5,7 +5,8 @@
  * Threads are coroutines that stop at each injection point of userlib/depot.h.
  * One dies at a point of its program; another one, alive, goes on while R1 and
  * R2 run for the dead one: it moves just before the engine's access number x of
- * the shared memory, for every x (one in LFPOOL_EVERY). In the end every buffer must be somewhere.
+ * the shared memory, for every x (one in LFPOOL_EVERY). In the end every buffer
+ * must be somewhere.
  *
  *	before		recovery			after
  *	D ... dies

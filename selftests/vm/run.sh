@@ -21,8 +21,8 @@
 #                it stands for the kernel
 #
 # Tests that want the same machine share a boot. Processors that wait for each other cost
-# the more the fewer there are to emulate them: what is no matter of several gets one. The exit status is the
-# test's, 4 if it was skipped, and 1 if several ran and one failed.
+# the more the fewer there are to emulate them: what is no matter of several gets one.
+# The exit status is the test's, 4 if it was skipped, and 1 if several ran and one failed.
 #
 # Time limits are multiplied by how many times slower things may be here, which the
 # tests find as LFPOOL_SLOW in their environment; of a debugging kernel they find its
