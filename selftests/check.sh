@@ -53,10 +53,29 @@ skip()
 	printf 'skip  %s\n' "$1"
 }
 
-# took START: how long, where that is worth a word
+# of processors, that all came to which this shell has waited for
+work_done()
+{
+	local stat
+
+	read -ra stat <"/proc/$BASHPID/stat"
+	work=$(((stat[15] + stat[16]) / $(getconf CLK_TCK)))
+}
+
+# began: what took() counts from
+began()
+{
+	work_done
+	start=$SECONDS start_work=$work
+}
+
+# took: how long it was, and how long a processor worked for it, where that is worth a word
 took()
 {
-	[ $((SECONDS - $1)) -lt 5 ] || printf ' (%d s)' $((SECONDS - $1))
+	work_done
+	took=
+	[ $((SECONDS - start)) -lt 5 ] ||
+		took=" ($((SECONDS - start)) s, $((work - start_work)) s of a processor)"
 }
 
 # fail NAME: what is on standard input is shown at the end. Never at the end
@@ -74,12 +93,15 @@ fail()
 # step NAME COMMAND...: exit status 4 is a skip.
 step()
 {
-	local name=$1 log=$logs/${1//[ \/]/_}.log start=$SECONDS
+	local name=$1 log=$logs/${1//[ \/]/_}.log status start start_work work took
 
 	shift
+	began
 	"$@" >"$log" 2>&1 </dev/null
-	case $? in
-	0)	pass "$name$(took $start)" ;;
+	status=$?
+	took
+	case $status in
+	0)	pass "$name$took" ;;
 	4)	skip "$name" ;;
 	*)	fail "$name" <"$log" ;;
 	esac
@@ -136,15 +158,17 @@ figures()
 # native NAME COMMAND...: a program that speaks KTAP and needs no module.
 native()
 {
-	local name=$1 log=$logs/$1.ktap status start=$SECONDS
+	local name=$1 log=$logs/$1.ktap status start start_work work took
 
 	shift
+	began
 	# through a pipe: what forks would write its buffer twice into a file
 	"$@" 2>&1 </dev/null | cat >"$log"
 	status=${PIPESTATUS[0]}
+	took
 	count "$name" "$log" ""
 	if [ "$status" -eq 0 ] && grep -Eq '^(not )?ok ' "$log"; then
-		pass "$name$(took $start)"
+		pass "$name$took"
 		case $name in
 		native | model | fuzz | package | planted* | coverage) figures "$log" "" ;;
 		esac
@@ -160,11 +184,13 @@ native()
 vm()
 {
 	local on=$1 k=${1%-gcov} tests=$2 log=$logs/vm-$1.log status name line reason seconds
-	local before="$passed $failed $skipped" start=$SECONDS
+	local before="$passed $failed $skipped" start start_work work took
 
 	shift 2
+	began
 	bash selftests/vm/run.sh "$tests" "$on" "$@" >"$log" 2>&1 </dev/null
 	status=$?
+	took
 	count "$k" "$log" "  "
 	for name in $tests; do
 		line=$(grep -E "^(not )?ok [0-9]+ $name( #|$)" "$log" | tail -n 1)
@@ -192,14 +218,14 @@ vm()
 		fail "$k: run.sh ended with $status" <"$log"
 	fi
 	# shellcheck disable=SC2086 # three numbers
-	summarize "$k" $before $start
+	summarize "$k" $before "$took"
 }
 
-# summarize KERNEL PASSED FAILED SKIPPED START: what has come since
+# summarize KERNEL PASSED FAILED SKIPPED TOOK: what has come since
 summarize()
 {
-	printf '%-12s %4d passed, %d failed, %d skipped, %d s\n' "kernel $1:" $((passed - $2)) \
-		$((failed - $3)) $((skipped - $4)) $((SECONDS - $5)) >>"$logs/summary"
+	printf '%-12s %4d passed, %d failed, %d skipped%s\n' "kernel $1:" $((passed - $2)) \
+		$((failed - $3)) $((skipped - $4)) "$5" >>"$logs/summary"
 }
 
 # on_debug_kernel K: waits where it is being built
@@ -343,6 +369,8 @@ if [ -s "$failures" ]; then
 fi
 printf '\n'
 cat "$logs/summary"
-printf 'in all: %d min %d s on %d processors\n\n' $((SECONDS / 60)) $((SECONDS % 60)) "$(nproc)"
+work_done
+printf 'in all: %d min %d s, %d min of a processor; there are %d\n\n' $((SECONDS / 60)) \
+	$((SECONDS % 60)) $((work / 60)) "$(nproc)"
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -46,10 +46,12 @@ RACE = re.compile(r"BUG: KCSAN:")
 RACE_END = re.compile(r"={60,}$")
 RACE_ACCESS = re.compile(r" to 0x[0-9a-f]+ of \d+ bytes by (task|interrupt)")
 RACE_FRAME = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+")
-# who sleeps and who wakes it, who waits for a mutex and who holds it: those races are
-# between the kernel and itself, whoever called
-RACE_OF_SLEEPERS = re.compile(r"\b(__wake_up_common|__mutex_lock|__mutex_unlock_slowpath|"
-                              r"hrtimer_wakeup|schedule_hrtimeout_range)")
+# who sleeps and who wakes it, who waits for a mutex and who holds it, who queues a work
+# item that another queues as well: those races are between the kernel and itself,
+# whoever called
+RACE_OF_KERNEL = re.compile(r"\b(__wake_up_common|__mutex_lock|__mutex_unlock_slowpath|"
+                            r"hrtimer_wakeup|schedule_hrtimeout_range|"
+                            r"try_to_grab_pending)")
 RACE_INTERRUPTED = re.compile(r"\basm_(sysvec_|common_interrupt|exc_nmi)")
 RACE_DEPTH = 5
 OURS = re.compile(r"\[(lfpool|planted)\]")
@@ -251,7 +253,7 @@ def race_is_ours(report):
     for line in report:
         if RACE_ACCESS.search(line):
             depth = RACE_DEPTH
-        elif RACE_INTERRUPTED.search(line) or RACE_OF_SLEEPERS.search(line):
+        elif RACE_INTERRUPTED.search(line) or RACE_OF_KERNEL.search(line):
             depth = 0
         elif depth and RACE_FRAME.search(line):
             if OURS.search(line):
