@@ -228,6 +228,13 @@ summarize()
 		$((failed - $3)) $((skipped - $4)) "$5" >>"$logs/summary"
 }
 
+# ready K: to boot, and with a module
+ready()
+{
+	step "$1: kernel to boot" bash selftests/vm/kernel.sh "$1"
+	step "$1: module builds without a warning" quietly bash selftests/vm/module.sh "$1"
+}
+
 # on_debug_kernel K: waits where it is being built
 on_debug_kernel()
 {
@@ -297,10 +304,14 @@ boot_first()
 	# every kill point and all rounds on the first kernel, of pairs a share; of all a share on
 	# others
 	for k in $kernels; do
+		ready "$k"
 		vm "$k" "$tests" --append "$share"
 		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
 	done
-	[ -z "$rt_tests" ] || vm rt "$rt_tests"
+	if [ -n "$rt_tests" ]; then
+		ready rt
+		vm rt "$rt_tests"
+	fi
 	work "${machine_tasks[@]}" "${native_tasks[@]}"
 }
 
@@ -332,11 +343,7 @@ join()
 }
 
 bash selftests/deps.sh check || exit
-step "build" make -s all
-for k in $kernels ${rt_tests:+rt}; do
-	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
-	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
-done
+step "build" make -s -j"$(nproc)" all
 # Machines often wait for a timer, two of them on two processors. What needs processors alone
 # is done meanwhile, and is nice to them: it is there that most time limits are.
 lane build_first >"$logs/build_first.out" 2>&1 &

@@ -38,6 +38,8 @@ report=$(mktemp) || exit
 trap 'rm -f "$report"' EXIT
 echo "TAP version 13"
 if [ "${LFPOOL_KO-}" ]; then
+	# whatever built it, it calls the module alike: one, where rounds are left out (see rounds())
+	[ "${LFPOOL_ROUNDS:-1}" = 1 ] || programs=cpp-clang++-20
 	for program in $programs; do
 		insmod "$LFPOOL_KO" || exit
 		"$program" >"$report" 2>&1

@@ -1283,7 +1283,7 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 		self->pid[nr] = part_start(self, variant, nr);
 
 	end = now_ns() + self->seconds * 1000000000ULL;
-	while (now_ns() < end || kills < 20) {
+	while (now_ns() < end || kills < 10 * self->seconds) {
 		/* what a monitor sees */
 		looked = now_ns();
 		st = stats_of(POOL);

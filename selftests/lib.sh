@@ -11,6 +11,11 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # "make clean" and are shared by all clones.
 cache=${LFPOOL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lfpool}
 
+# What is compiled once more in the very same way comes from there, too, in whatever clone.
+if [ -d /usr/lib/ccache ] && [ -z "${CCACHE_DIR-}" ]; then
+	export CCACHE_DIR=$cache/ccache CCACHE_NOHASHDIR=yes PATH=/usr/lib/ccache:$PATH
+fi
+
 # shellcheck source-path=SCRIPTDIR source=inside.sh
 . "$top/selftests/inside.sh"
 
@@ -29,7 +34,7 @@ debug_share+=" LFPOOL_NOT=range.its_end_is_accepted,slow.a_million_buffers"
 
 # All in two machines, of one processor and of two: to boot, and to look for leaks, takes
 # longer than most tests do.
-debug_machine=(--mem 512M)
+debug_machine=(--mem 384M)
 
 die()
 {

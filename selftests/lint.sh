@@ -5,7 +5,7 @@
 # or crash. Native; in TAP. A tool that is not there is a skip.
 #
 # Whatever is turned off has its reason beside it.
-# shellcheck disable=SC2317 # try() calls the functions
+# shellcheck disable=SC2317 # search() calls the functions
 set -u -o pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -188,24 +188,12 @@ cocci_patches()
 	find "$@" -name '*.cocci' | grep -vF "$(reasoned '\n' <<<"$not_cocci")" | sort
 }
 
-# They take half of the time of all that is here: with LFPOOL_KNOWN=yes what was clean is
-# not searched again.
-cocci_known()
-{
-	{
-		spatch --version
-		sha256sum selftests/lint.sh module/*.[ch] uapi/linux/*.h
-		cd "$1" && cocci_patches . | xargs sha256sum
-	} | finding
-}
-
 coccicheck()
 {
 	need spatch && [ -d "$cocci" ] || return
 	export -f cocci_one
 	# shellcheck disable=SC2016 # for the shell inside
-	cocci_patches "$cocci" | each bash -c 'cocci_one "$1"' cocci || return
-	make_known "$known" clean || true
+	cocci_patches "$cocci" | each bash -c 'cocci_one "$1"' cocci
 }
 
 #
@@ -288,32 +276,65 @@ cppchecks()
 		-Iuserlib/include -Iuapi -Iuserlib "${suppressed[@]/#/--suppress=}" --file-list=-
 }
 
+# What was clean is not searched again with LFPOOL_KNOWN=yes, if all is as it was: the files
+# that are searched, those that they include, this one, and what brings the tools their input.
+versions=$(
+	for tool in gcc clang clang-tidy cppcheck sparse spatch shellcheck perl; do
+		"$tool" --version 2>&1
+	done
+	bash selftests/kselftest.sh scripts
+	# of the headers of the system
+	dpkg-query -W libc6-dev libjson-c-dev libncurses-dev linux-libc-dev 2>&1
+)
+
+# search FILES WORDS COMMAND...: a test point; of the files: module, user or all
+search()
+{
+	local files=$1 words=$2 known status
+	local -a folders=(selftests/lint.sh selftests/tap.sh selftests/lib.sh Kbuild module uapi)
+
+	shift 2
+	case $files in
+	module)	folders+=(selftests/vm/module.sh selftests/vm/kernel.sh) ;;
+	user)	folders+=(userlib) ;;
+	all)	folders=(Kbuild Makefile module uapi userlib selftests .ci) ;;
+	esac
+	known=$({
+		printf '%s\n' "$words" "$*" "$versions" "$headers"
+		find "${folders[@]}" -type f -print0 | sort -z | xargs -0 sha256sum
+	} | finding)
+	if is_known "$known"; then
+		result 0 "$words, known"
+		return
+	fi
+	"$@" >"$log" 2>&1 </dev/null
+	status=$?
+	[ $status -ne 0 ] || make_known "$known" clean
+	result $status "$words"
+}
+
+headers=
 echo "TAP version 13"
 mapfile -t files < <(find module uapi -name '*.[ch]' ! -name trace.h | sort)
-try "checkpatch --strict: the module and its contract" checkpatch "$module_style" "${files[@]}"
-try "checkpatch --strict: tracepoints" checkpatch "$trace_style" module/trace.h
+search module "checkpatch --strict: the module and its contract" checkpatch "$module_style" "${files[@]}"
+search module "checkpatch --strict: tracepoints" checkpatch "$trace_style" module/trace.h
 mapfile -t files < <(find userlib -name '*.[ch]' | sort)
-try "checkpatch --strict: library, tool and examples" checkpatch "$user_style" "${files[@]}"
+search user "checkpatch --strict: library, tool and examples" checkpatch "$user_style" "${files[@]}"
 mapfile -t files < <(tests_of_style)
-try "checkpatch --strict: tests" checkpatch "$tests_style" "${files[@]}"
-try "shellcheck" shell_files
+search all "checkpatch --strict: tests" checkpatch "$tests_style" "${files[@]}"
+search all "shellcheck" shell_files
 for k in $kernels; do
 	# what is said of bringing it in is no finding
-	bash selftests/vm/kernel.sh "$k" >/dev/null
-	try "gcc, W=1: the module for $k" warnings_of_module "$k"
-	try "sparse: the module for $k" sparse "$k"
-	try "clang: the module for $k" clang_module "$k"
+	headers=$(bash selftests/vm/kernel.sh "$k")
+	search module "gcc, W=1: the module for $k" warnings_of_module "$k"
+	search module "sparse: the module for $k" sparse "$k"
+	search module "clang: the module for $k" clang_module "$k"
 done
 cocci=$(bash selftests/kselftest.sh scripts)/coccinelle
-known=$(cocci_known "$cocci" 2>/dev/null)
-if is_known "$known"; then
-	result 0 "coccicheck: the module, known"
-else
-	try "coccicheck: the module" coccicheck
-fi
-try "gcc: user space" compile gcc
-try "clang: user space" compile clang
-try "gcc -fanalyzer: library, tool and examples" analyzer
-try "clang-tidy: library, tool and examples" tidy
-try "cppcheck: library, tool and examples" cppchecks
+search module "coccicheck: the module" coccicheck
+search all "gcc: user space" compile gcc
+search all "clang: user space" compile clang
+search user "gcc -fanalyzer: library, tool and examples" analyzer
+search user "clang-tidy: library, tool and examples" tidy
+search user "cppcheck: library, tool and examples" cppchecks
 tap_end

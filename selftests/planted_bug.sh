@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
-# vm: insmod=no timeout=120 mem=512M files="build/%k/planted/planted.ko:/lib/planted.ko"
+# vm: insmod=no timeout=120 mem=192M files="build/%k/planted/planted.ko:/lib/planted.ko"
 #
 # In the guest: run into the bug that the kernel's command line names (planted=).
 # planted.sh starts this one. That it passes says nothing: the bug is for the

@@ -44,7 +44,8 @@ compiler()
 	# it does not know fences; what the two of the library order is no data
 	gcc-tsan) echo "gcc -fsanitize=thread -Wno-tsan" ;;
 	valgrind) echo "gcc" ;;
-	coverage) echo "gcc --coverage -fprofile-update=atomic -Wl,--wrap=_exit selftests/native/coverage.c" ;;
+	# what is counted goes where it was built: not out of the cache
+	coverage) echo "env CCACHE_DISABLE=yes gcc --coverage -fprofile-update=atomic" ;;
 	inject)	echo "gcc -include selftests/native/inject.h" ;;
 	esac
 }
@@ -60,6 +61,34 @@ sources()
 		echo "selftests/native/$1.c $embedded" ;;
 	*)	echo "selftests/native/$1.c selftests/native/standin.c selftests/shim/engine.c $library" ;;
 	esac
+	[ "$2" != coverage ] || echo "selftests/native/coverage.c -Wl,--wrap=_exit"
+}
+
+# build PROGRAM BUILD: each source alone, as ccache wants it
+build()
+{
+	local program=$1 word object cc
+	local -a from=() objects=() options=() link=()
+
+	cc=$(compiler "$2")
+	for word in $(sources "$program" "$2"); do
+		case $word in
+		*.c)	from+=("$word") ;;
+		-l* | -Wl,*) link+=("$word") ;;
+		*)	options+=("$word") ;;
+		esac
+	done
+	for word in "${from[@]}"; do
+		# two may have the same name, in two folders
+		object=${word//\//_}
+		object=$out/$2/$program.${object%.c}.o
+		# shellcheck disable=SC2086 # lists of words
+		$cc $flags ${ENGINE_SOURCE:+"-DENGINE_SOURCE=\"$ENGINE_SOURCE\""} \
+			"${options[@]}" -c "$word" -o "$object" || return
+		objects+=("$object")
+	done
+	# shellcheck disable=SC2086 # lists of words
+	$cc $flags $ldflags "${objects[@]}" "${link[@]}" -o "$out/$2/$program"
 }
 
 # Random addresses of all bits that a kernel can give are too many for the
@@ -71,6 +100,15 @@ fixed_addresses()
 	else
 		"$@"
 	fi
+}
+
+# What a sanitizer looks for it finds in the first rounds, and each instruction of the
+# source is many there.
+share()
+{
+	case $1 in
+	*asan | *tsan | valgrind) echo "LFPOOL_ROUNDS=${LFPOOL_ROUNDS:-5}" ;;
+	esac
 }
 
 under()
@@ -87,19 +125,18 @@ one()
 
 	mkdir -p "$dir" || return
 	cc=$(compiler "$build")
+	cc=${cc#env * }
 	if ! command -v "${cc%% *}" >/dev/null || { [ "$build" = valgrind ] && ! command -v valgrind >/dev/null; }; then
 		echo 4 >"$dir/$program.status"
 		return
 	fi
-	# shellcheck disable=SC2046,SC2086 # lists of words
-	if ! $cc $flags ${ENGINE_SOURCE:+"-DENGINE_SOURCE=\"$ENGINE_SOURCE\""} \
-		$(sources "$program") $ldflags -o "$dir/$program" >"$dir/$program.log" 2>&1; then
+	if ! build "$program" "$build" >"$dir/$program.log" 2>&1; then
 		echo "does not build" >"$dir/$program.status"
 		return
 	fi
 	# through a pipe: what forks would write its buffer twice into a file
 	# shellcheck disable=SC2046 # a list of words
-	TSAN_OPTIONS=halt_on_error=1 fixed_addresses $(under "$build") "$dir/$program" 2>&1 </dev/null |
+	TSAN_OPTIONS=halt_on_error=1 fixed_addresses env $(share "$build") $(under "$build") "$dir/$program" 2>&1 </dev/null |
 		cat >"$dir/$program.log"
 	echo "${PIPESTATUS[0]}" >"$dir/$program.status"
 }

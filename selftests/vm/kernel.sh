@@ -156,7 +156,8 @@ own_build()
 		return 1
 	fi
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
-	nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
+	# a kernel is cached as a whole
+	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
 		bzImage modules_prepare >"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
