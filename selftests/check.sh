@@ -25,7 +25,7 @@ kasan_tests=${CHECK_KASAN_TESTS:-$debug_tests faults}
 kcsan_tests=${CHECK_KCSAN_TESTS:-$debug_tests}
 pairs_every=${CHECK_PAIRS_EVERY:-20}
 # natively, of what is tried for each step of something else
-native_every=${CHECK_NATIVE_EVERY:-4}
+native_every=${CHECK_NATIVE_EVERY:-8}
 # seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
@@ -228,10 +228,8 @@ summarize()
 		$((failed - $3)) $((skipped - $4)) "$5" >>"$logs/summary"
 }
 
-# ready K: to boot, and with a module
-ready()
+with_module()
 {
-	step "$1: kernel to boot" bash selftests/vm/kernel.sh "$1"
 	step "$1: module builds without a warning" quietly bash selftests/vm/module.sh "$1"
 }
 
@@ -241,7 +239,7 @@ on_debug_kernel()
 	local k=$1
 
 	[ "$k" != kasan ] || k=kasan-gcov
-	step "$k: module builds without a warning" quietly bash selftests/vm/module.sh "$k"
+	with_module "$k"
 	if [ "$1" = kasan ]; then
 		vm "$k" "$kasan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
 		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
@@ -250,7 +248,7 @@ on_debug_kernel()
 	fi
 }
 
-# What is to be done besides; the longest first. Those in quotes use the same build folders.
+# What is to be done besides; the longest first.
 # In machines, with limits of time, and what needs processors alone.
 machine_tasks=()
 for k in $debug_kernels; do
@@ -259,7 +257,7 @@ done
 for k in $debug_kernels; do
 	machine_tasks+=("planted-$k")
 done
-machine_tasks+=("package leftovers cross docs cpp golden")
+machine_tasks+=(package leftovers "cross docs cpp golden")
 native_tasks=(native lint model fuzz)
 
 # work TASKS...: what no other lane has taken
@@ -304,12 +302,12 @@ boot_first()
 	# every kill point and all rounds on the first kernel, of pairs a share; of all a share on
 	# others
 	for k in $kernels; do
-		ready "$k"
+		with_module "$k"
 		vm "$k" "$tests" --append "$share"
-		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
+		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5 LFPOOL_STORM_SECONDS=1"
 	done
 	if [ -n "$rt_tests" ]; then
-		ready rt
+		with_module rt
 		vm rt "$rt_tests"
 	fi
 	work "${machine_tasks[@]}" "${native_tasks[@]}"
@@ -344,6 +342,9 @@ join()
 
 bash selftests/deps.sh check || exit
 step "build" make -s -j"$(nproc)" all
+for k in $kernels ${rt_tests:+rt}; do
+	step "$k: kernel to boot" bash selftests/vm/kernel.sh "$k"
+done
 # Machines often wait for a timer, two of them on two processors. What needs processors alone
 # is done meanwhile, and is nice to them: it is there that most time limits are.
 lane build_first >"$logs/build_first.out" 2>&1 &

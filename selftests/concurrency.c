@@ -735,6 +735,7 @@ FIXTURE_TEARDOWN(depot)
  * keep the processor for longer, there would be nothing but signals.
  */
 static __thread timer_t hold_up_timer;
+static bool hold_up_failed;
 
 static bool hold_up_soon(void)
 {
@@ -748,7 +749,8 @@ static void hold_up(int signal)
 	int saved = errno;
 
 	sched_yield();
-	hold_up_soon();
+	if (!hold_up_soon())
+		__atomic_store_n(&hold_up_failed, true, __ATOMIC_RELAXED);
 	errno = saved;
 }
 
@@ -811,6 +813,7 @@ TEST_F_TIMEOUT(depot, pop_and_push, 120)
 	for (i = 0; i < DEPOT_WORKERS; i++)
 		__atomic_store_n(&w[i].done, true, __ATOMIC_RELAXED);
 	finish(_metadata, w, DEPOT_WORKERS);
+	EXPECT_FALSE(hold_up_failed);
 	ASSERT_EQ(0, lfpool_stats(self->pool, &stats));
 	/* main is attached by its prefill */
 	EXPECT_EQ(1, stats.threads);

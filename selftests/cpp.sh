@@ -4,7 +4,7 @@
 # vm: smp=1 insmod=no timeout=120 files="build/selftests/cpp-g++-17 build/selftests/cpp-g++-20 build/selftests/cpp-clang++-17 build/selftests/cpp-clang++-20"
 #
 # lfpool.hpp by both compilers, as C++17 and C++20: cpp.cpp on the pools of the
-# module, each time fresh. Native, on embedded pools, and parity.c by clang as
+# module, each time fresh; on the first kernel all four, on others one. Native, on embedded pools, and parity.c by clang as
 # well; and whether the older standards take it.
 
 top=$(dirname "$0")/..

@@ -11,9 +11,12 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # "make clean" and are shared by all clones.
 cache=${LFPOOL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/lfpool}
 
-# What is compiled once more in the very same way comes from there, too, in whatever clone.
-if [ -d /usr/lib/ccache ] && [ -z "${CCACHE_DIR-}" ]; then
-	export CCACHE_DIR=$cache/ccache CCACHE_NOHASHDIR=yes PATH=/usr/lib/ccache:$PATH
+# What is compiled once more in the very same way comes from there, too, whatever the clone:
+# where a program was built, as it tells debuggers, may be another one.
+if [ -d /usr/lib/ccache ] && [ -z "${CCACHE_DIR-}" ] &&
+   mkdir -p "$cache/ccache" 2>/dev/null && [ -w "$cache/ccache" ]; then
+	export CCACHE_DIR=$cache/ccache CCACHE_MAXSIZE=1G CCACHE_NOHASHDIR=yes
+	PATH=/usr/lib/ccache:$PATH
 fi
 
 # shellcheck source-path=SCRIPTDIR source=inside.sh

@@ -14,6 +14,11 @@ inside "$0" "$@"
 . "$(dirname "$0")/tap.sh"
 cd "$top" || exit
 
+# what is found may depend on the files and the tools alone
+unset KCFLAGS KCPPFLAGS CPATH C_INCLUDE_PATH
+# it keeps nothing that goes to /dev/null
+export CCACHE_DISABLE=yes
+
 kernels=${CHECK_KERNELS:-6.1 6.12}
 
 # reasoned SEPARATOR: of lines "name  reason", the names
@@ -86,7 +91,7 @@ checkpatch()
 	scripts=$(bash selftests/kselftest.sh scripts) || return
 	# it looks for names in CamelCase there, and leaves a file where it is run
 	mkdir -p "$scratch/include"
-	(cd "$scratch" && silent perl "$scripts/checkpatch.pl" --root="$scratch" --strict \
+	(cd "$scratch" && HOME=$scratch silent perl "$scripts/checkpatch.pl" --root="$scratch" --strict \
 		--no-tree --terse --show-types --no-summary --quiet --ignore "$ignored" -f "${@/#/$top/}")
 }
 
@@ -101,12 +106,11 @@ tests_of_style()
 shell_files()
 {
 	need shellcheck git || return
-	mapfile -t scripts < <(git ls-files '*.sh' selftests/vm/init .ci/run)
-	[ ${#scripts[@]} -gt 20 ] || {
-		echo "git knows of ${#scripts[@]} scripts"
+	[ $# -gt 20 ] || {
+		echo "git knows of $# scripts"
 		return 1
 	}
-	shellcheck -x "${scripts[@]}"
+	shellcheck --norc -x "$@"
 }
 
 #
@@ -252,7 +256,7 @@ tidy()
 	without=$(reasoned ' ' <<<"$not_tidy")
 	# shellcheck disable=SC2016 # for the shell inside
 	user_sources | each sh -c '
-		clang-tidy --quiet --warnings-as-errors="*" --checks="$2" \
+		clang-tidy --quiet --config="{}" --warnings-as-errors="*" --checks="$2" \
 			--header-filter="(userlib|uapi)/" "$3" -- $1 2>/dev/null' tidy "$user $defines" \
 		"-*,bugprone-*,clang-analyzer-*,performance-*,portability-*,cert-err34-c,-${without// /,-}"
 }
@@ -277,40 +281,44 @@ cppchecks()
 }
 
 # What was clean is not searched again with LFPOOL_KNOWN=yes, if all is as it was: the files
-# that are searched, those that they include, this one, and what brings the tools their input.
-versions=$(
-	for tool in gcc clang clang-tidy cppcheck sparse spatch shellcheck perl; do
-		"$tool" --version 2>&1
-	done
-	bash selftests/kselftest.sh scripts
-	# of the headers of the system
-	dpkg-query -W libc6-dev libjson-c-dev libncurses-dev linux-libc-dev 2>&1
-)
+# that are searched and those that they include, the scripts, the kernel's headers, and
+# every package of this machine. Elsewhere than on Debian, nothing is known.
+packages=$(dpkg-query -W 2>/dev/null)
 
-# search FILES WORDS COMMAND...: a test point; of the files: module, user or all
+# kept WHAT WORDS...: where; WHAT there is to search: module, user or all
+kept()
+{
+	local -a from=(selftests/{lint,tap,lib,inside,kselftest}.sh Kbuild module uapi)
+
+	case $1 in
+	module)	from+=(selftests/vm/{module,kernel}.sh) ;;
+	user)	from+=(userlib) ;;
+	all)	from=(Kbuild Makefile module uapi userlib selftests .ci) ;;
+	esac
+	[ -n "$packages" ] || return
+	{
+		printf '%s\n' "$@" "$packages" "$headers" && bash selftests/kselftest.sh scripts &&
+			find "${from[@]}" -type f -print0 | sort -z | xargs -0 sha256sum
+	} | finding
+}
+
+# search WHAT WORDS COMMAND...: a test point
 search()
 {
-	local files=$1 words=$2 known status
-	local -a folders=(selftests/lint.sh selftests/tap.sh selftests/lib.sh Kbuild module uapi)
+	local file ended
 
-	shift 2
-	case $files in
-	module)	folders+=(selftests/vm/module.sh selftests/vm/kernel.sh) ;;
-	user)	folders+=(userlib) ;;
-	all)	folders=(Kbuild Makefile module uapi userlib selftests .ci) ;;
-	esac
-	known=$({
-		printf '%s\n' "$words" "$*" "$versions" "$headers"
-		find "${folders[@]}" -type f -print0 | sort -z | xargs -0 sha256sum
-	} | finding)
-	if is_known "$known"; then
-		result 0 "$words, known"
+	file=$(kept "$@") || file=
+	if [ -n "$file" ] && is_known "$file"; then
+		result 0 "$2, known"
 		return
 	fi
-	"$@" >"$log" 2>&1 </dev/null
-	status=$?
-	[ $status -ne 0 ] || make_known "$known" clean
-	result $status "$words"
+	"${@:3}" >"$log" 2>&1 </dev/null
+	ended=$?
+	# nor may it have changed meanwhile
+	if [ $ended -eq 0 ] && [ -n "$file" ] && [ "$(kept "$@")" = "$file" ]; then
+		make_known "$file" clean
+	fi
+	result $ended "$2"
 }
 
 headers=
@@ -322,7 +330,8 @@ mapfile -t files < <(find userlib -name '*.[ch]' | sort)
 search user "checkpatch --strict: library, tool and examples" checkpatch "$user_style" "${files[@]}"
 mapfile -t files < <(tests_of_style)
 search all "checkpatch --strict: tests" checkpatch "$tests_style" "${files[@]}"
-search all "shellcheck" shell_files
+mapfile -t files < <(git ls-files '*.sh' selftests/vm/init .ci/run)
+search all "shellcheck" shell_files "${files[@]}"
 for k in $kernels; do
 	# what is said of bringing it in is no finding
 	headers=$(bash selftests/vm/kernel.sh "$k")
@@ -330,6 +339,7 @@ for k in $kernels; do
 	search module "sparse: the module for $k" sparse "$k"
 	search module "clang: the module for $k" clang_module "$k"
 done
+headers=
 cocci=$(bash selftests/kselftest.sh scripts)/coccinelle
 search module "coccicheck: the module" coccicheck
 search all "gcc: user space" compile gcc

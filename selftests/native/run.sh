@@ -3,7 +3,8 @@
 #
 # The tests that need no module: the recovery engine and the library, built and
 # run with two compilers and the sanitizers. KTAP, flat: the points of every
-# program in every build, and one more for each program in each build.
+# program in every build, and one more for each program in each build. With the
+# sanitizers one round in five; LFPOOL_ROUNDS=1 for all of them.
 set -u -o pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -44,8 +45,7 @@ compiler()
 	# it does not know fences; what the two of the library order is no data
 	gcc-tsan) echo "gcc -fsanitize=thread -Wno-tsan" ;;
 	valgrind) echo "gcc" ;;
-	# what is counted goes where it was built: not out of the cache
-	coverage) echo "env CCACHE_DISABLE=yes gcc --coverage -fprofile-update=atomic" ;;
+	coverage) echo "gcc --coverage -fprofile-update=atomic" ;;
 	inject)	echo "gcc -include selftests/native/inject.h" ;;
 	esac
 }
@@ -102,15 +102,6 @@ fixed_addresses()
 	fi
 }
 
-# What a sanitizer looks for it finds in the first rounds, and each instruction of the
-# source is many there.
-share()
-{
-	case $1 in
-	*asan | *tsan | valgrind) echo "LFPOOL_ROUNDS=${LFPOOL_ROUNDS:-5}" ;;
-	esac
-}
-
 under()
 {
 	case $1 in
@@ -123,9 +114,14 @@ one()
 {
 	local program=$1 build=$2 dir=$out/$2 cc
 
+	case $build in
+	# what they look for they find in the first rounds, and each step is many there
+	*asan | *tsan | valgrind) export LFPOOL_ROUNDS=${LFPOOL_ROUNDS:-5} ;;
+	# what is counted goes where it was built: not out of the cache
+	coverage) export CCACHE_DISABLE=yes ;;
+	esac
 	mkdir -p "$dir" || return
 	cc=$(compiler "$build")
-	cc=${cc#env * }
 	if ! command -v "${cc%% *}" >/dev/null || { [ "$build" = valgrind ] && ! command -v valgrind >/dev/null; }; then
 		echo 4 >"$dir/$program.status"
 		return
@@ -136,7 +132,7 @@ one()
 	fi
 	# through a pipe: what forks would write its buffer twice into a file
 	# shellcheck disable=SC2046 # a list of words
-	TSAN_OPTIONS=halt_on_error=1 fixed_addresses env $(share "$build") $(under "$build") "$dir/$program" 2>&1 </dev/null |
+	TSAN_OPTIONS=halt_on_error=1 fixed_addresses $(under "$build") "$dir/$program" 2>&1 </dev/null |
 		cat >"$dir/$program.log"
 	echo "${PIPESTATUS[0]}" >"$dir/$program.status"
 }
