@@ -772,6 +772,7 @@ static void *pop_and_push(void *arg)
 	struct worker *w = arg;
 	volatile uint64_t *held[DEPOT_HOLD];
 	struct lfpool_thread *t;
+	sigset_t alarm;
 	unsigned int k;
 
 	t = lfpool_attach(w->pool);
@@ -793,6 +794,10 @@ static void *pop_and_push(void *arg)
 				fault(w, "put");
 		}
 	}
+	/* whoever came too late for it would find no timer to start again */
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarm, NULL);
 	timer_delete(hold_up_timer);
 	return NULL;
 }
