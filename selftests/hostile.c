@@ -1266,7 +1266,6 @@ static pid_t part_start(FIXTURE_DATA(storm) *self, const FIXTURE_VARIANT(storm) 
 TEST_F_TIMEOUT(storm, is_weathered, 300)
 {
 	const unsigned int most = variant->what == SPOIL_SLOTS ? MOST : MOST * LFPOOL_BATCH_MAX;
-	const unsigned int least = self->seconds < 2 ? 10 : 20;
 	unsigned int k, nr, kills = 0, faults = 0, looks = 0;
 	uint32_t items[LFPOOL_XFER_MAX], calls = 0;
 	uint64_t end, slowest = 0, looked = 0;
@@ -1284,7 +1283,7 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 		self->pid[nr] = part_start(self, variant, nr);
 
 	end = now_ns() + self->seconds * 1000000000ULL;
-	while (now_ns() < end || kills < least) {
+	while (now_ns() < end || kills < 20) {
 		/* what a monitor sees */
 		looked = now_ns();
 		st = stats_of(POOL);
