@@ -4,8 +4,8 @@
 # vm: smp=1 insmod=no timeout=120 files="build/selftests/cpp-g++-17 build/selftests/cpp-g++-20 build/selftests/cpp-clang++-17 build/selftests/cpp-clang++-20"
 #
 # lfpool.hpp by both compilers, as C++17 and C++20: cpp.cpp on the pools of the
-# module, each time fresh; on the first kernel all four, on others one. Native, on embedded pools, and parity.c by clang as
-# well; and whether the older standards take it.
+# module, each time fresh; on the first kernel all four, on others one. Native, on
+# embedded pools, and parity.c by clang as well; and whether the older standards take it.
 
 top=$(dirname "$0")/..
 programs="cpp-g++-17 cpp-g++-20 cpp-clang++-17 cpp-clang++-20"

@@ -162,11 +162,11 @@ holds_three()
 		[ "$(jq '[.holders[].pid] | unique | length' </tmp/three)" = 3 ]
 }
 
-# the processes of the demo never rest: what is run beside them is to come first
+# the three of the demo never rest: what is run beside them is to come first
 step_back()
 {
 	# shellcheck disable=SC2046 # a list
-	renice -n 19 -p $(lfpool holders --json | jq '.holders[].pid' | sort -u) >/dev/null
+	renice -n 19 -p $(jq '.holders[].pid' </tmp/three | sort -u) >/dev/null
 }
 
 # nobody_in POOL: it has no clients
