@@ -125,8 +125,7 @@ class Guest:
                   "unknown_nmi_panic", "panic_print=0x40",
                   # vCPUs of a busy host stand still without any fault
                   "rcupdate.rcu_cpu_stall_timeout=60", "watchdog_thresh=30",
-                  # a RAM disk is wanted, but sixteen take their time
-                  "brd.rd_nr=1", "quiet"]
+                  "quiet"]
         khz = tsc_khz()
         if khz:
             append += ["tsc=reliable", f"tsc_early_khz={khz}"]
@@ -140,7 +139,9 @@ class Guest:
             "-accel", "tcg,thread=multi",
             # QEMU 7.2 emulates cmpxchg16b wrongly; and without "fast" byte moves, which
             # it emulates byte by byte, the kernel clears and copies by words
-            "-cpu", "max,-cx16,-erms", "-smp", args.smp, "-m", args.mem,
+            "-cpu", "max,-cx16,-erms", "-m", args.mem,
+            # all that a kernel without ACPI is told of is one processor of each socket
+            "-smp", f"{args.smp},sockets={args.smp}",
             "-nodefaults", "-no-user-config", "-display", "none",
             "-no-reboot",
             "-chardev", f"file,id=console,path={args.console}",
