@@ -25,7 +25,7 @@ kasan_tests=${CHECK_KASAN_TESTS:-$debug_tests faults}
 kcsan_tests=${CHECK_KCSAN_TESTS:-$debug_tests}
 pairs_every=${CHECK_PAIRS_EVERY:-20}
 # natively, of what is tried for each step of something else
-native_every=${CHECK_NATIVE_EVERY:-8}
+native_every=${CHECK_NATIVE_EVERY:-16}
 # seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
 fuzz=${CHECK_FUZZ:-60}
 fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
@@ -244,7 +244,7 @@ on_debug_kernel()
 		vm "$k" "$kasan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=$fuzz_ioctl"
 		native "coverage" env COVERAGE_RUN=no bash selftests/coverage.sh
 	else
-		vm "$k" "$kcsan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=20"
+		vm "$k" "$kcsan_tests" "${debug_machine[@]}" --append "$debug_share LFPOOL_FUZZ_SECONDS=10"
 	fi
 }
 

@@ -37,7 +37,7 @@ debug_share+=" LFPOOL_NOT=range.its_end_is_accepted,slow.a_million_buffers"
 
 # All in two machines, of one processor and of two: to boot, and to look for leaks, takes
 # longer than most tests do.
-debug_machine=(--mem 384M)
+debug_machine=(--mem 320M)
 
 die()
 {

@@ -142,7 +142,7 @@ own_missing()
 
 own_build()
 {
-	local source=$1 out=$2 missing
+	local source=$1 missing
 
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
@@ -164,12 +164,12 @@ own_build()
 	}
 	# modules are built against it alone: there are none of its own
 	cp "$out/vmlinux.symvers" "$out/Module.symvers" || return
-	make -s -C "$source" O="$out" ARCH=x86_64 kernelrelease >"$out/release"
+	make -s -C "$source" O="$out" ARCH=x86_64 kernelrelease >"$out/release-$key"
 }
 
 own_ensure()
 {
-	local source=$cache/kernel/source home=$cache/kernel/$k tmp older
+	local source=$cache/kernel/source home=$cache/kernel/$k tmp
 
 	if [ ! -d "$source/$version" ]; then
 		mkdir -p "$source" && rm -rf "$source"/.new.* || return
@@ -179,17 +179,12 @@ own_ensure()
 			return 1
 		fi
 	fi
-	[ -e "$home/$key/release" ] && return
-	# of another configuration: make builds what it changes
-	for older in "$home/$version"-*; do
-		if [ -e "$older/release" ] && rm "$older/release" &&
-		   mv "$older" "$home/$key" && own_build "$source/$version" "$home/$key"; then
-			return
-		fi
-	done
-	# the build folder knows its own name: it is built in place
-	rm -rf "${home:?}"/*-*
-	mkdir -p "$home/$key" && own_build "$source/$version" "$home/$key"
+	[ -e "$out/release-$key" ] && return
+	# One of another configuration: make builds what it changes. In a folder of another name
+	# it would build all: objtool is made with that name in it, and all the rest with objtool.
+	find "$home" -mindepth 1 -maxdepth 1 -type d ! -name "$version" -exec rm -rf {} +
+	compgen -G "$out/release-*" >/dev/null || rm -rf "$out"
+	mkdir -p "$out" && rm -f "$out"/release-* && own_build "$source/$version"
 }
 
 own_kernel()
@@ -201,16 +196,16 @@ own_kernel()
 		apt_refresh && version=$(apt_version linux-source-6.1)
 		[ -n "$version" ] || die "cannot get Debian package linux-source-6.1"
 	fi
-	key=$version-$(cat "$here/config/base.config" "$here/config/$k.config" |
+	key=$(cat "$here/config/base.config" "$here/config/$k.config" |
 		sha256sum | cut -c 1-12)
-	out=$cache/kernel/$k/$key
-	if [ ! -e "$out/release" ]; then
+	out=$cache/kernel/$k/$version
+	if [ ! -e "$out/release-$key" ]; then
 		locked "$cache/kernel/$k/lock" locked "$cache/kernel/source.lock" own_ensure ||
 			die "cannot build the $k kernel"
 	fi
 	KDIR=$out
 	KIMAGE=$out/arch/x86/boot/bzImage
-	KRELEASE=$(cat "$out/release")
+	KRELEASE=$(cat "$out/release-$key")
 }
 
 here=$top/selftests/vm
