@@ -517,6 +517,12 @@ static long long memory_free(void)
 	return free_kb() * 1024LL;
 }
 
+/* Shrunk to @capacity; a shrinker leaves a pool alone that the worker is at, still. */
+static bool drops_to(unsigned long long capacity)
+{
+	return wait_until(!drop_slab() && stats().capacity == capacity, DEADLINE);
+}
+
 /*
  * The largest buffers until there is no memory for another one. The kernel is
  * not to kill anybody for them, nor to complain; the pool is to work on.
@@ -580,8 +586,7 @@ TEST_F_TIMEOUT(exhaustion, growth_without_memory_is_enobufs, TIMEOUT)
 	lfpool_close(pool);
 	pool = NULL;
 	into_reserve(_metadata);
-	/* a shrinker leaves a pool alone that the worker is at, still */
-	EXPECT_TRUE(wait_until(!drop_slab() && stats().capacity == buffers, DEADLINE));
+	EXPECT_TRUE(drops_to(buffers));
 	EXPECT_LT((long long)(n - buffers) * size / 10 * 9, memory_free() - before);
 	expect_all_free(_metadata, buffers);
 
@@ -847,8 +852,7 @@ TEST_F_TIMEOUT(exhaustion, growth_is_charged_to_who_asks, TIMEOUT)
 	EXPECT_EQ(0, child_wait(pid));
 	ASSERT_TRUE(wait_until(stats().in_use == 0, DEADLINE));
 	/* what is given back is not charged any more */
-	EXPECT_EQ(0, drop_slab());
-	EXPECT_EQ(8, stats().capacity);
+	EXPECT_TRUE(drops_to(8));
 	EXPECT_GT(poor + slack, cgroup_bytes("poor"));
 	/* what failed has cost no place: it can grow to the last one */
 	EXPECT_EQ(200, refill_all(&c, items, MAX));
@@ -976,7 +980,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_what_is_in_use, TIMEOUT)
 			EXPECT_TRUE(stamp_check(client_buffer(&b, kept[k]), sizes[i], kept[k]));
 		}
 		EXPECT_EQ(0, release_all(&a, kept, n));
-		ASSERT_EQ(0, drop_slab());
+		ASSERT_TRUE(drops_to(64));
 		expect_all_free(_metadata, 64);
 		EXPECT_EQ(64, count_mapped(_metadata, &a, &b));
 		client_close(&a);
@@ -1005,8 +1009,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_by_the_reserve_only, TIMEOUT)
 	pool = NULL;
 	into_reserve(_metadata);
 	EXPECT_EQ(256, stats().reserve);
-	ASSERT_EQ(0, drop_slab());
-	EXPECT_EQ(64, stats().capacity);
+	EXPECT_TRUE(drops_to(64));
 }
 
 /* Pages that a pipe still has, say, are not freed under it. */
@@ -1030,8 +1033,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_pinned_pages, TIMEOUT)
 	ASSERT_EQ(4096, vmsplice(fds[1], &iov, 1, 0));
 	/* a careless program: it puts what it still sends */
 	ASSERT_EQ(0, release_all(&c, items, 32));
-	ASSERT_EQ(0, drop_slab());
-	EXPECT_EQ(8, stats().capacity);
+	EXPECT_TRUE(drops_to(8));
 	EXPECT_EQ(21, probe(client_buffer(&c, 20)));
 	EXPECT_EQ(4096, read(fds[0], page, 4096));
 	EXPECT_TRUE(all_are(page, 4096, 21));
@@ -1214,8 +1216,7 @@ TEST_F_TIMEOUT(shrink_race, against_growth_and_faults, TIMEOUT)
 	self->s->go = 1;
 	EXPECT_EQ(0, child_wait(pid[2]));
 	before = stats();
-	EXPECT_EQ(0, drop_slab());
-	EXPECT_EQ(8, stats().capacity);
+	EXPECT_TRUE(drops_to(8));
 	TH_LOG("%u buffers used, %llu grown, %llu taken away by %u calls", self->s->count,
 	       (unsigned long long)before.grown,
 	       (unsigned long long)(before.grown + 8 - before.capacity), drops);
