@@ -2275,9 +2275,12 @@ static void stress_use(struct stressed *w, void *buffer)
 
 	owners_move(owners, item, 0, w->number + 1);
 	stamp_write(buffer, 64, w->number);
-	/* who holds one sleeps now and then, so that others have to wait */
+	/*
+	 * Who holds one sleeps now and then, so that others have to wait: the longer,
+	 * the longer all else takes here.
+	 */
 	if (random_next(&w->random) % 2)
-		usleep(w->random % 256);
+		usleep(w->random % 256 * slow());
 	if (!stamp_check(buffer, 64, w->number))
 		__atomic_fetch_add(&w->s->faults, 1, __ATOMIC_SEQ_CST);
 	owners_move(owners, item, w->number + 1, 0);

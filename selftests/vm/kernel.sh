@@ -142,8 +142,15 @@ own_missing()
 
 own_build()
 {
-	local source=$1 missing
+	local source=$1 missing name
+	local -a flags=()
 
+	# what the fragment's companion lists goes without the checks
+	if [ -e "$here/config/$k.unchecked" ]; then
+		while read -r name; do
+			flags+=("KASAN_SANITIZE_$name.o=n" "UBSAN_SANITIZE_$name.o=n")
+		done < <(grep -v '^#' "$here/config/$k.unchecked")
+	fi
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
 		awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (s in line) print line[s] }' \
@@ -158,7 +165,7 @@ own_build()
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
 	# a kernel is cached as a whole
 	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
-		bzImage modules_prepare >"$out/build.log" 2>&1 || {
+		"${flags[@]}" bzImage modules_prepare >"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}
@@ -196,8 +203,7 @@ own_kernel()
 		apt_refresh && version=$(apt_version linux-source-6.1)
 		[ -n "$version" ] || die "cannot get Debian package linux-source-6.1"
 	fi
-	key=$(cat "$here/config/base.config" "$here/config/$k.config" |
-		sha256sum | cut -c 1-12)
+	key=$(cat "$here/config/base.config" "$here/config/$k".* | sha256sum | cut -c 1-12)
 	out=$cache/kernel/$k/$version
 	if [ ! -e "$out/release-$key" ]; then
 		locked "$cache/kernel/$k/lock" locked "$cache/kernel/source.lock" own_ensure ||
