@@ -1053,28 +1053,25 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_pinned_pages, TIMEOUT)
  * Real pressure: a process needs more than there is, unless the pool gives some
  * back. The kernel may kill it at once if it must kill anybody.
  */
-static void eat(long long bytes)
+static void eat(long long bytes, long long rest)
 {
-	const size_t bite = 4 << 20;
+	char *p = mmap(NULL, bytes + rest, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long long at;
 
+	child_assert(p != MAP_FAILED);
 	child_assert(!text_write("/proc/self/oom_score_adj", "1000"));
-	while (bytes > 0) {
-		char *p = mmap(NULL, bite, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			       -1, 0);
-		size_t at;
-
-		child_assert(p != MAP_FAILED);
-		for (at = 0; at < bite; at += 4096)
-			p[at] = 1;
-		bytes -= bite;
-	}
+	/* what is there can be had by huge pages, if there are any: fewer faults */
+	madvise(p, bytes, MADV_HUGEPAGE);
+	for (at = 0; at < bytes + rest; at += 4096)
+		p[at] = 1;
 	_exit(0);
 }
 
 TEST_F_TIMEOUT(exhaustion, shrinks_under_memory_pressure, TIMEOUT)
 {
-	const unsigned int buffers = 16, max = 160, size = 1 << 20;
-	const long long extra = 80LL << 20;
+	const unsigned int buffers = 16, max = 96, size = 1 << 20;
+	const long long extra = 40LL << 20;
 	uint32_t items[MAX];
 	long long room;
 	struct client c;
@@ -1094,7 +1091,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_under_memory_pressure, TIMEOUT)
 	room = memory_free();
 	pid = child_fork();
 	if (!pid)
-		eat(room + extra);
+		eat(room - extra, 2 * extra);
 	EXPECT_EQ(0, child_wait(pid));
 	k = stats().capacity;
 	TH_LOG("%lld MiB free, a process took %lld: capacity %u -> %u", room >> 20,
@@ -1969,7 +1966,7 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 		if (!pid[i])
 			come_and_go();
 	}
-	for (round = 0; round < rounds(100); round++) {
+	for (round = 0; round < rounds(40); round++) {
 		EXPECT_EQ(-ENOBUFS, refill(&c, items + 1, 1, &grown));
 		EXPECT_EQ(-ETIMEDOUT, do_wait(c.fd, round & 1 ? 0 : MS));
 		setitimer(ITIMER_REAL, &soon, NULL);
@@ -1978,7 +1975,7 @@ TEST_F_TIMEOUT(exhaustion, others_come_and_go, TIMEOUT)
 	}
 	/* what somebody had who died before the call counts as free all the same */
 	EXPECT_EQ(0, release_all(&keeper, items, 1));
-	for (round = 0; round < rounds(40); round++) {
+	for (round = 0; round < rounds(20); round++) {
 		taker = child_fork();
 		if (!taker) {
 			struct client t;
@@ -3576,8 +3573,9 @@ TEST_F_TIMEOUT(exhaustion, counters_are_exact_in_a_mix, TIMEOUT)
 	EXPECT_LT(0, s.grown);
 	EXPECT_EQ(s.grown, s.allocations);
 	EXPECT_EQ(MIX_BUFFERS + s.grown, s.capacity);
-	/* it grew when all were out, and only then */
-	EXPECT_EQ(s.capacity, s.peak_granted);
+	/* it grew when all were out, but for what the five others were just about to put */
+	EXPECT_GE(s.capacity, s.peak_granted);
+	EXPECT_LE(s.capacity, s.peak_granted + 5);
 	/* who got nothing at first and then waited with success got one, and missed */
 	EXPECT_GE(s.pool_hits + s.grown + s.pool_misses, sum.got);
 	EXPECT_LE(s.pool_hits + s.grown, sum.got);
