@@ -518,15 +518,12 @@ static long long memory_free(void)
 }
 
 /*
- * Shrunk to @capacity, at once: asked again only while nothing at all has gone, since a
- * shrinker leaves a pool alone that the worker is at, still.
+ * A shrinker leaves a pool alone that the worker is at: until it is done with who died, and
+ * @clients are left. Then one call takes all that may go.
  */
-static bool drops_to(unsigned long long capacity)
+static bool shrinkers_may_come(unsigned int clients)
 {
-	const unsigned long long before = stats().capacity;
-
-	return wait_until(!drop_slab() && (stats().capacity != before || before == capacity),
-			  DEADLINE) && stats().capacity == capacity;
+	return wait_until(stats().clients == clients, DEADLINE);
 }
 
 /*
@@ -857,9 +854,10 @@ TEST_F_TIMEOUT(exhaustion, growth_is_charged_to_who_asks, TIMEOUT)
 
 	s->go = 3;
 	EXPECT_EQ(0, child_wait(pid));
-	ASSERT_TRUE(wait_until(stats().in_use == 0, DEADLINE));
+	ASSERT_TRUE(shrinkers_may_come(1));
 	/* what is given back is not charged any more */
-	EXPECT_TRUE(drops_to(8));
+	EXPECT_EQ(0, drop_slab());
+	EXPECT_EQ(8, stats().capacity);
 	EXPECT_GT(poor + slack, cgroup_bytes("poor"));
 	/* what failed has cost no place: it can grow to the last one */
 	EXPECT_EQ(200, refill_all(&c, items, MAX));
@@ -926,7 +924,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_to_buffer_count, TIMEOUT)
 	ASSERT_EQ(0, release_all(&a, items, max));
 
 	before = memory_free();
-	ASSERT_TRUE(drops_to(buffers));
+	ASSERT_EQ(0, drop_slab());
 	rise = memory_free() - before;
 	expect_all_free(_metadata, buffers);
 	EXPECT_EQ(buffers, count_mapped(_metadata, &a, &b));
@@ -946,7 +944,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_to_buffer_count, TIMEOUT)
 	}
 	EXPECT_EQ(max - buffers, fresh);
 	ASSERT_EQ(0, release_all(&a, items, max));
-	ASSERT_TRUE(drops_to(buffers));
+	ASSERT_EQ(0, drop_slab());
 	expect_all_free(_metadata, buffers);
 	client_close(&a);
 	client_close(&b);
@@ -978,7 +976,8 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_what_is_in_use, TIMEOUT)
 				ASSERT_EQ(1, do_release(a.fd, 0, &k, 1));
 		}
 		ASSERT_EQ(100, n);
-		EXPECT_TRUE(drops_to(sizes[i] == 4096 ? 100 : 200));
+		ASSERT_EQ(0, drop_slab());
+		EXPECT_EQ(sizes[i] == 4096 ? 100 : 200, stats().capacity);
 		EXPECT_EQ(100, stats().in_use);
 		EXPECT_EQ(0, audit_of(POOL).lost + audit_of(POOL).duplicate);
 		for (k = 0; k < n; k++) {
@@ -986,7 +985,7 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_what_is_in_use, TIMEOUT)
 			EXPECT_TRUE(stamp_check(client_buffer(&b, kept[k]), sizes[i], kept[k]));
 		}
 		EXPECT_EQ(0, release_all(&a, kept, n));
-		ASSERT_TRUE(drops_to(64));
+		ASSERT_EQ(0, drop_slab());
 		expect_all_free(_metadata, 64);
 		EXPECT_EQ(64, count_mapped(_metadata, &a, &b));
 		client_close(&a);
@@ -1014,8 +1013,10 @@ TEST_F_TIMEOUT(exhaustion, shrinks_by_the_reserve_only, TIMEOUT)
 	lfpool_close(pool);
 	pool = NULL;
 	into_reserve(_metadata);
+	ASSERT_TRUE(shrinkers_may_come(0));
 	EXPECT_EQ(256, stats().reserve);
-	EXPECT_TRUE(drops_to(64));
+	ASSERT_EQ(0, drop_slab());
+	EXPECT_EQ(64, stats().capacity);
 }
 
 /* Pages that a pipe still has, say, are not freed under it. */
@@ -1039,7 +1040,8 @@ TEST_F_TIMEOUT(exhaustion, shrinks_around_pinned_pages, TIMEOUT)
 	ASSERT_EQ(4096, vmsplice(fds[1], &iov, 1, 0));
 	/* a careless program: it puts what it still sends */
 	ASSERT_EQ(0, release_all(&c, items, 32));
-	EXPECT_TRUE(drops_to(8));
+	ASSERT_EQ(0, drop_slab());
+	EXPECT_EQ(8, stats().capacity);
 	EXPECT_EQ(21, probe(client_buffer(&c, 20)));
 	EXPECT_EQ(4096, read(fds[0], page, 4096));
 	EXPECT_TRUE(all_are(page, 4096, 21));
@@ -1218,8 +1220,10 @@ TEST_F_TIMEOUT(shrink_race, against_growth_and_faults, TIMEOUT)
 	}
 	self->s->go = 1;
 	EXPECT_EQ(0, child_wait(pid[2]));
+	ASSERT_TRUE(shrinkers_may_come(0));
 	before = stats();
-	EXPECT_TRUE(drops_to(8));
+	EXPECT_EQ(0, drop_slab());
+	EXPECT_EQ(8, stats().capacity);
 	TH_LOG("%u buffers used, %llu grown, %llu taken away by %u calls", self->s->count,
 	       (unsigned long long)before.grown,
 	       (unsigned long long)(before.grown + 8 - before.capacity), drops);
@@ -3573,9 +3577,12 @@ TEST_F_TIMEOUT(exhaustion, counters_are_exact_in_a_mix, TIMEOUT)
 	EXPECT_LT(0, s.grown);
 	EXPECT_EQ(s.grown, s.allocations);
 	EXPECT_EQ(MIX_BUFFERS + s.grown, s.capacity);
-	/* it grew when all were out, but for what the five others were just about to put */
+	/*
+	 * It grew when all were out. In the module, which allocates without its lock, others
+	 * may put one meanwhile, and who takes two counts them a moment later.
+	 */
 	EXPECT_GE(s.capacity, s.peak_granted);
-	EXPECT_LE(s.capacity, s.peak_granted + 5);
+	EXPECT_LE(s.capacity, s.peak_granted + (embedded() ? 0 : 2 * 5 + 1));
 	/* who got nothing at first and then waited with success got one, and missed */
 	EXPECT_GE(s.pool_hits + s.grown + s.pool_misses, sum.got);
 	EXPECT_LE(s.pool_hits + s.grown, sum.got);

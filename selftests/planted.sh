@@ -17,6 +17,7 @@ declare -A expected=(
 	[kasan]='
 none			-
 use-after-free		BUG: KASAN: use-after-free in use_after_free
+lock-after-free		BUG: KASAN: use-after-free in do_raw_spin_lock
 page-use-after-free	BUG: KASAN: use-after-free in page_use_after_free
 out-of-bounds		BUG: KASAN: slab-out-of-bounds in out_of_bounds
 vmalloc-out-of-bounds	BUG: KASAN: vmalloc-out-of-bounds in vmalloc_out_of_bounds

@@ -50,6 +50,25 @@ static int use_after_free(void)
 	return 0;
 }
 
+/* Of the lock's own code, a part goes without KASAN: see kasan.nosanitize. */
+static int lock_after_free(void)
+{
+	/* KASAN writes to the first words of what is freed: such a lock is never had */
+	struct {
+		unsigned long words[8];
+		spinlock_t lock;
+	} *p = kzalloc(sizeof(*p), GFP_KERNEL);
+
+	if (!p)
+		return -ENOMEM;
+	spin_lock_init(&p->lock);
+	OPTIMIZER_HIDE_VAR(p);
+	kfree(p);
+	spin_lock(&p->lock);
+	spin_unlock(&p->lock);
+	return 0;
+}
+
 /* As a buffer's would be: it comes from the page allocator, not from a slab. */
 static int page_use_after_free(void)
 {
@@ -284,6 +303,7 @@ static const struct {
 } bugs[] = {
 	{ "none", none },
 	{ "use-after-free", use_after_free },
+	{ "lock-after-free", lock_after_free },
 	{ "page-use-after-free", page_use_after_free },
 	{ "out-of-bounds", out_of_bounds },
 	{ "vmalloc-out-of-bounds", vmalloc_out_of_bounds },

@@ -61,7 +61,7 @@ TROUBLE = re.compile("|".join((
     r"BUG:", r"WARNING:", r"\bOops\b", r"Call Trace", r"kernel BUG at",
     r"Kernel panic", r"general protection", r"unable to handle",
     r"double fault", r"stack segment", r"invalid opcode", r"divide error",
-    r"KASAN", r"KCSAN", r"UBSAN", r"KFENCE", r"lfpool-vm: kmemleak:", r"ODEBUG",
+    r"KASAN", r"KCSAN", r"UBSAN", r"KFENCE", r"lfpool-vm: (kmemleak|lockdep):", r"ODEBUG",
     r"possible circular locking", r"possible recursive locking",
     r"possible irq lock inversion", r"inconsistent lock state",
     r"inconsistent \{", r"invalid wait context", r"bad unlock balance",

@@ -145,11 +145,10 @@ own_build()
 	local source=$1 missing name
 	local -a flags=()
 
-	# what the fragment's companion lists goes without the checks
-	if [ -e "$here/config/$k.unchecked" ]; then
+	if [ "$k" = kasan ]; then
 		while read -r name; do
 			flags+=("KASAN_SANITIZE_$name.o=n" "UBSAN_SANITIZE_$name.o=n")
-		done < <(grep -v '^#' "$here/config/$k.unchecked")
+		done < <(grep -v '^#' "$here/config/kasan.nosanitize")
 	fi
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
@@ -169,9 +168,19 @@ own_build()
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}
+	for name in "${flags[@]}"; do
+		name=${name#*_SANITIZE_}
+		[ -n "$(find "$out" -name "${name%=n}" -print -quit)" ] || {
+			echo "kernel.sh: there is no ${name%=n} to leave out" >&2
+			return 1
+		}
+	done
 	# modules are built against it alone: there are none of its own
 	cp "$out/vmlinux.symvers" "$out/Module.symvers" || return
-	make -s -C "$source" O="$out" ARCH=x86_64 kernelrelease >"$out/release-$key"
+	# a name that goes when the next one is built: nobody boots half of that
+	cp "$out/arch/x86/boot/bzImage" "$out/bzImage-$key" &&
+		make -s -C "$source" O="$out" ARCH=x86_64 kernelrelease >"$out/release.new" &&
+		mv "$out/release.new" "$out/release-$key"
 }
 
 own_ensure()
@@ -191,26 +200,29 @@ own_ensure()
 	# it would build all: objtool is made with that name in it, and all the rest with objtool.
 	find "$home" -mindepth 1 -maxdepth 1 -type d ! -name "$version" -exec rm -rf {} +
 	compgen -G "$out/release-*" >/dev/null || rm -rf "$out"
-	mkdir -p "$out" && rm -f "$out"/release-* && own_build "$source/$version"
+	mkdir -p "$out" && rm -f "$out"/release-* "$out"/bzImage-* && own_build "$source/$version"
 }
 
 own_kernel()
 {
 	local version key out
+	local -a files
 
 	version=$(apt_version linux-source-6.1)
 	if [ -z "$version" ]; then
 		apt_refresh && version=$(apt_version linux-source-6.1)
 		[ -n "$version" ] || die "cannot get Debian package linux-source-6.1"
 	fi
-	key=$(cat "$here/config/base.config" "$here/config/$k".* | sha256sum | cut -c 1-12)
+	files=("$here/config/base.config" "$here/config/$k.config")
+	[ "$k" != kasan ] || files+=("$here/config/kasan.nosanitize")
+	key=$(cat "${files[@]}" | sha256sum | cut -c 1-12)
 	out=$cache/kernel/$k/$version
 	if [ ! -e "$out/release-$key" ]; then
 		locked "$cache/kernel/$k/lock" locked "$cache/kernel/source.lock" own_ensure ||
 			die "cannot build the $k kernel"
 	fi
 	KDIR=$out
-	KIMAGE=$out/arch/x86/boot/bzImage
+	KIMAGE=$out/bzImage-$key
 	KRELEASE=$(cat "$out/release-$key")
 }
 

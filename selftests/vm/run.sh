@@ -140,12 +140,8 @@ want()
 		esac
 	fi
 	[ "$debug" != kasan ] || append+=" page_poison=1"
-	# What is watched is waited for, which is a sixth of the time; and where there is no
-	# other processor, mostly for nothing.
-	case "$debug $smp" in
-	"kcsan 1")	append+=" kcsan.skip_watch=8000" ;;
-	kcsan*)		append+=" kcsan.skip_watch=2000" ;;
-	esac
+	# what is watched is waited for: where there is no other processor, mostly for nothing
+	[ "$debug $smp" != "kcsan 1" ] || append+=" kcsan.skip_watch=8000"
 }
 
 # Where a file of a files= list comes from, and where it goes.
