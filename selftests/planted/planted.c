@@ -53,9 +53,9 @@ static int use_after_free(void)
 /* Of the lock's own code, a part goes without KASAN: see kasan.nosanitize. */
 static int lock_after_free(void)
 {
-	/* KASAN writes to the first words of what is freed: such a lock is never had */
 	struct {
 		unsigned long words[8];
+		/* not in the first words: KASAN writes there, and it would never be had */
 		spinlock_t lock;
 	} *p = kzalloc(sizeof(*p), GFP_KERNEL);
 
