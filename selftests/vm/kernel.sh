@@ -143,13 +143,10 @@ own_missing()
 own_build()
 {
 	local source=$1 missing name
-	local -a flags=()
+	local -a objects=() flags
 
-	if [ "$k" = kasan ]; then
-		while read -r name; do
-			flags+=("KASAN_SANITIZE_$name.o=n" "UBSAN_SANITIZE_$name.o=n")
-		done < <(grep -v '^#' "$here/config/kasan.nosanitize")
-	fi
+	[ "$k" != kasan ] || mapfile -t objects < <(grep -v '^#' "$here/config/kasan.nosanitize")
+	flags=("${objects[@]/%/.o=n}")
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
 		awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (s in line) print line[s] }' \
@@ -164,14 +161,14 @@ own_build()
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
 	# a kernel is cached as a whole
 	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
-		"${flags[@]}" bzImage modules_prepare >"$out/build.log" 2>&1 || {
+		"${flags[@]/#/KASAN_SANITIZE_}" "${flags[@]/#/UBSAN_SANITIZE_}" \
+		bzImage modules_prepare >"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}
-	for name in "${flags[@]}"; do
-		name=${name#*_SANITIZE_}
-		[ -n "$(find "$out" -name "${name%=n}" -print -quit)" ] || {
-			echo "kernel.sh: there is no ${name%=n} to leave out" >&2
+	for name in "${objects[@]}"; do
+		[ -n "$(find "$out" -name "$name.o" -print -quit)" ] || {
+			echo "kernel.sh: there is no $name.o to leave out" >&2
 			return 1
 		}
 	done
