@@ -26,9 +26,10 @@ kcsan_tests=${CHECK_KCSAN_TESTS:-$debug_tests}
 pairs_every=${CHECK_PAIRS_EVERY:-20}
 # natively, of what is tried for each step of something else
 native_every=${CHECK_NATIVE_EVERY:-16}
-# seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too
-fuzz=${CHECK_FUZZ:-60}
-fuzz_ioctl=${CHECK_FUZZ_IOCTL:-150}
+# seconds: of the library natively; of the module on kasan, twice: with the state spoilt, too,
+# and twice ten on kcsan
+fuzz=${CHECK_FUZZ:-30}
+fuzz_ioctl=${CHECK_FUZZ_IOCTL:-140}
 
 # no search again of what was found in the very same files; empty: search
 export LFPOOL_KNOWN=${LFPOOL_KNOWN-yes}
@@ -304,7 +305,8 @@ boot_first()
 	for k in $kernels; do
 		with_module "$k"
 		vm "$k" "$tests" --append "$share"
-		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5 LFPOOL_STORM_SECONDS=1"
+		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
+		share+=" LFPOOL_STORM_SECONDS=1 LFPOOL_KILLS=100"
 	done
 	if [ -n "$rt_tests" ]; then
 		with_module rt

@@ -1026,7 +1026,7 @@ TEST_F_TIMEOUT(few, thread_exit_leaks_nothing, 120)
 	unsigned int wave, i;
 
 	/* many more ends than there are buffers: one lost at each is soon missed */
-	for (wave = 0; wave < 100; wave++) {
+	for (wave = 0; wave < 25 * rounds(4); wave++) {
 		like.name = wave * ARRAY_SIZE(w);
 		start(_metadata, w, ARRAY_SIZE(w), &like, come_and_go);
 		finish(_metadata, w, ARRAY_SIZE(w));
@@ -1068,7 +1068,7 @@ TEST_F_TIMEOUT(few, destructor_may_use_the_pool, 120)
 	/* the library's key exists already */
 	ASSERT_NE(NULL, lfpool_attach(self->pool));
 	ASSERT_EQ(0, pthread_key_create(&late_key, late));
-	for (wave = 0; wave < 20; wave++) {
+	for (wave = 0; wave < 5 * rounds(4); wave++) {
 		like.name = wave * ARRAY_SIZE(w);
 		start(_metadata, w, ARRAY_SIZE(w), &like, use_pool_at_the_end);
 		finish(_metadata, w, ARRAY_SIZE(w));

@@ -5,7 +5,7 @@
  * medians; in an emulated machine only the ratios say anything. No test: see
  * "make bench-module".
  *
- * vm: insmod=no timeout=600 mem=2G
+ * vm: insmod=no timeout=600
  */
 #include <lfpool.h>
 

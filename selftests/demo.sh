@@ -36,8 +36,9 @@ echo "# \$ ls -l /dev/lfpool"
 ls -l /dev/lfpool | sed 's/^/#   /'
 
 echo "# three processes: serializer -> compressor -> checker"
-echo "# \$ lfpool demo --rounds 200"
-lfpool demo --rounds 200 >/tmp/demo 2>&1
+rounds=$((40 + 160 / ${LFPOOL_ROUNDS:-1}))
+echo "# \$ lfpool demo --rounds $rounds"
+lfpool demo --rounds $rounds >/tmp/demo 2>&1
 arrived=$?
 sed 's/^/#   /' /tmp/demo
 result $arrived "every record arrived, through shared buffers, without a copy"

@@ -1109,8 +1109,12 @@ TEST_F_TIMEOUT(exhaustion, shrinks_under_memory_pressure, TIMEOUT)
 }
 
 /* Shrinking against growth, use, and faults of mappings in other processes. */
-#define RACE_ROUNDS	60U
 #define RACE_HOLD	40U
+
+static unsigned int race_rounds(void)
+{
+	return 20 * rounds(3);
+}
 
 static void race_grow(struct shared *s, uint32_t name)
 {
@@ -1119,7 +1123,7 @@ static void race_grow(struct shared *s, uint32_t name)
 	unsigned int k, n;
 
 	child_assert(!client_open(&c, POOL));
-	for (round = 0; round < RACE_ROUNDS; round++) {
+	for (round = 0; round < race_rounds(); round++) {
 		for (n = 0; n < RACE_HOLD; n++) {
 			unsigned char *p;
 
@@ -1227,7 +1231,7 @@ TEST_F_TIMEOUT(shrink_race, against_growth_and_faults, TIMEOUT)
 	TH_LOG("%u buffers used, %llu grown, %llu taken away by %u calls", self->s->count,
 	       (unsigned long long)before.grown,
 	       (unsigned long long)(before.grown + 8 - before.capacity), drops);
-	EXPECT_EQ(2 * RACE_ROUNDS * RACE_HOLD, self->s->count);
+	EXPECT_EQ(2 * race_rounds() * RACE_HOLD, self->s->count);
 	EXPECT_LT(RACE_HOLD, before.grown);
 }
 
@@ -1905,7 +1909,7 @@ TEST_F_TIMEOUT(exhaustion, killed_waiter_is_forgotten, TIMEOUT)
 	MODULE_ONLY();
 	start_pool(_metadata, four);
 	ASSERT_EQ(4, take_all(pool, held, 4, 1));
-	for (round = 0; round < 10; round++) {
+	for (round = 0; round < 2 * rounds(5); round++) {
 		for (i = 0; i < 3; i++) {
 			pid[i] = child_fork();
 			if (!pid[i]) {
@@ -2593,12 +2597,17 @@ TEST_F_TIMEOUT(exhaustion, fallback_is_zeroed_where_the_pool_is, TIMEOUT)
 }
 
 /* Threads and the table of what the heap gave. */
+static unsigned int heap_rounds(void)
+{
+	return 25 * rounds(4);
+}
+
 static void *use_heap(void *arg)
 {
 	unsigned int *faults = arg, round, k;
 	unsigned char *held[40];
 
-	for (round = 0; round < 100; round++) {
+	for (round = 0; round < heap_rounds(); round++) {
 		for (k = 0; k < ARRAY_SIZE(held); k++) {
 			held[k] = lfpool_get(pool);
 			if (held[k])
@@ -2630,8 +2639,8 @@ TEST_F_TIMEOUT(exhaustion, fallback_of_many_threads, TIMEOUT)
 		EXPECT_EQ(0, faults[i]);
 	}
 	s = stats();
-	EXPECT_EQ(4 * 100 * 40, s.pool_hits + s.pool_misses);
-	EXPECT_EQ(4 * 100 * 40, s.deallocations);
+	EXPECT_EQ(4 * heap_rounds() * 40, s.pool_hits + s.pool_misses);
+	EXPECT_EQ(4 * heap_rounds() * 40, s.deallocations);
 	EXPECT_EQ(s.pool_misses, s.allocations);
 	EXPECT_GE(16, s.grown);
 	EXPECT_EQ(16 + s.grown, s.capacity);
@@ -2990,7 +2999,7 @@ static void *put_always(void *arg)
 
 TEST_F_TIMEOUT(puts_at_once, one_wins, TIMEOUT)
 {
-	uint64_t end = now_ns() + rounds(20) * SECOND, gets = 1, others = 0;
+	uint64_t end = now_ns() + rounds(10) * SECOND, gets = 1, others = 0;
 	void *held[CHECKED_BUFFERS], *buffer;
 	struct putters p = { .stop = false };
 	pthread_t thread[PUTTERS];
@@ -3611,7 +3620,7 @@ TEST_F_TIMEOUT(exhaustion, counters_outlive_kills, TIMEOUT)
 		.buffers = MIX_BUFFERS, .max = MIX_MAX, .size = 4096,
 	});
 	ASSERT_NE(NULL, tally);
-	for (round = 0; round < 25; round++) {
+	for (round = 0; round < 5 * rounds(5); round++) {
 		memset(tally, 0, 2 * sizeof(*tally));
 		pid = child_fork();
 		if (!pid) {

@@ -167,15 +167,18 @@ FIXTURE_TEARDOWN(state)
 
 FIXTURE(damage) {
 	FIXTURE_DATA(state) state;
+	bool spared;
 };
 
 /*
+ * @nr: its number
  * @plant: does the damage
  * @lost, @duplicate: what the audit must find, exactly
  * @damaged: what it must find, at least
  * @silent: damage that only matters to the threads themselves
  */
 FIXTURE_VARIANT(damage) {
+	unsigned int nr;
 	void (*plant)(FIXTURE_DATA(state) *s);
 	unsigned int lost;
 	unsigned int duplicate;
@@ -183,13 +186,19 @@ FIXTURE_VARIANT(damage) {
 	bool silent;
 };
 
+/* Where rounds are left out one in five, and others on a slower kernel. */
 FIXTURE_SETUP(damage)
 {
+	self->spared = round_step() > 1 && variant->nr % 5 != slow() % 5;
+	if (self->spared)
+		SKIP(return, "this damage is done where LFPOOL_ROUNDS is 1");
 	state_setup(_metadata, &self->state, NULL);
 }
 
 FIXTURE_TEARDOWN(damage)
 {
+	if (self->spared)
+		return;
 	state_teardown(_metadata, &self->state, NULL);
 }
 
@@ -222,7 +231,9 @@ static void set_owner(FIXTURE_DATA(state) *s, uint32_t item, uint32_t owner)
 	{								\
 		statement;						\
 	}								\
-	FIXTURE_VARIANT_ADD(damage, name) { .plant = plant_##name, __VA_ARGS__ }
+	FIXTURE_VARIANT_ADD(damage, name) {				\
+		.nr = __COUNTER__, .plant = plant_##name, __VA_ARGS__	\
+	}
 
 #define DEPOT_ALL	(BATCHES * BATCH)
 
@@ -341,6 +352,8 @@ TEST_F_TIMEOUT(damage, is_reported, TIMEOUT)
 	struct lfpool_audit a, b;
 	unsigned char *saved;
 
+	if (self->spared)
+		return;
 	b = audit_of(POOL);
 	ASSERT_TRUE(audit_sane(&b));
 	ASSERT_TRUE(audit_clean(POOL));
@@ -428,6 +441,8 @@ TEST_F_TIMEOUT(damage, is_survived, TIMEOUT)
 	pid_t pid;
 	int n;
 
+	if (self->spared)
+		return;
 	slowest_ns = 0;
 	variant->plant(s);
 	EXPECT_TRUE(sane(s->c.fd, &st));
@@ -710,6 +725,7 @@ TEST_F_TIMEOUT(forgery, head_that_never_rests, TIMEOUT)
 {
 	FIXTURE_DATA(state) *s = &self->state;
 	volatile uint32_t *stop = &self->items[1002];
+	const unsigned int deaths = 4 * rounds(5);
 	struct lfpool_stats st;
 	pid_t hammer[2];
 	unsigned int k;
@@ -728,7 +744,7 @@ TEST_F_TIMEOUT(forgery, head_that_never_rests, TIMEOUT)
 		}
 	}
 	EXPECT_TRUE(wait_until(stats_of(POOL).clients == 3, DEADLINE));
-	for (k = 1; k <= 20; k++) {
+	for (k = 1; k <= deaths; k++) {
 		peer(self, 2);
 		child_kill(self->pid);
 		self->pid = 0;
@@ -746,7 +762,7 @@ TEST_F_TIMEOUT(forgery, head_that_never_rests, TIMEOUT)
 	/* what was given up at first was looked at again */
 	EXPECT_TRUE(wait_until(audit_clean(POOL), DEADLINE));
 	EXPECT_EQ(BUFFERS, stats_of(POOL).available);
-	EXPECT_EQ(20 * 2 + HELD + CACHED, stats_of(POOL).reclaimed);
+	EXPECT_EQ(deaths * 2 + HELD + CACHED, stats_of(POOL).reclaimed);
 }
 
 /* Names of those who are still to come. */
@@ -1268,6 +1284,7 @@ static pid_t part_start(FIXTURE_DATA(storm) *self, const FIXTURE_VARIANT(storm) 
 TEST_F_TIMEOUT(storm, is_weathered, 300)
 {
 	const unsigned int most = variant->what == SPOIL_SLOTS ? MOST : MOST * LFPOOL_BATCH_MAX;
+	const unsigned int least = 4 * rounds(5);
 	unsigned int k, nr, kills = 0, faults = 0, looks = 0;
 	uint32_t items[LFPOOL_XFER_MAX], calls = 0;
 	uint64_t end, slowest = 0, looked = 0;
@@ -1285,7 +1302,7 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 		self->pid[nr] = part_start(self, variant, nr);
 
 	end = now_ns() + self->seconds * 1000000000ULL;
-	while (now_ns() < end || kills < 20) {
+	while (now_ns() < end || kills < least) {
 		/* what a monitor sees */
 		looked = now_ns();
 		st = stats_of(POOL);

@@ -31,7 +31,7 @@ machine_tests="parity uapi uapi32 concurrency lifecycle steady readme death quar
 # first rounds: of long storms and sweeps it gets a share, and the largest pools
 # there can be are nothing but time.
 debug_tests="${machine_tests/ trace/} fuzz_ioctl"
-debug_share="LFPOOL_EVERY=131 LFPOOL_PAIRS_EVERY=130 LFPOOL_PLACES_EVERY=13 LFPOOL_ROUNDS=13"
+debug_share="LFPOOL_EVERY=401 LFPOOL_PAIRS_EVERY=520 LFPOOL_PLACES_EVERY=13 LFPOOL_ROUNDS=13"
 debug_share+=" LFPOOL_KILLS=30 LFPOOL_STORM_SECONDS=1"
 debug_share+=" LFPOOL_NOT=range.its_end_is_accepted,slow.a_million_buffers"
 

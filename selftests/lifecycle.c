@@ -632,7 +632,7 @@ TEST_F(life, exit_while_threads_run)
 	pid_t pid;
 	int i;
 
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < (int)rounds(5); i++) {
 		pid = child_fork();
 		if (!pid) {
 			struct runner r[4];
@@ -693,7 +693,7 @@ TEST_F_TIMEOUT(life, buffers_of_the_dead_count_as_free, 120)
 	int i, got;
 
 	ASSERT_EQ(0, client_open(&c, POOL));
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < (int)(10 * rounds(20)); i++) {
 		ASSERT_EQ(0, client_open(&other, POOL));
 		for (got = 0; got < (int)BUFFERS; got += do_refill(other.fd, 0, items, BUFFERS))
 			;
@@ -1169,12 +1169,14 @@ static long quarantine_pages(void)
 #define LOADS	50
 
 /*
- * The fewer loads, the less stands out of what the kernel does meanwhile: a share is for
- * debugging kernels, which take long, and have kmemleak.
+ * The fewer loads, the less stands out of what the kernel does meanwhile: less than half is
+ * for debugging kernels, which take long, and have kmemleak.
  */
 static int loads_of(int n)
 {
-	return getenv("LFPOOL_DEBUG") ? rounds(n) : n;
+	if (getenv("LFPOOL_DEBUG"))
+		return rounds(n);
+	return round_step() > 1 ? (n + 1) / 2 : n;
 }
 
 /*
@@ -1190,7 +1192,7 @@ TEST_F_TIMEOUT(module, loads_leak_nothing, 120)
 	long before, after;
 	int i;
 
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < loads_of(5); i++)
 		load_use_unload(_metadata);
 	before = free_pages();
 	ASSERT_LT(0, before);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vm: insmod=no timeout=600 smp=2 mem=1G
+ * vm: insmod=no timeout=600 smp=2
  *
  * soak: workers on several CPUs get, stamp, hand over and put as fast as they can,
  * and are killed at random, LFPOOL_KILLS times. After each kill nothing may be

@@ -376,6 +376,94 @@ completion()
 	check "completion knows every option"
 }
 
+no_such_pool()
+{
+	for c in list stat top holders check reset bench; do
+		run 69 lfpool $c nonsense && silent $out &&
+			complains "no pool 'nonsense'; there are: serialization, compression, simd"
+		check "no such pool: $c"
+	done
+	run 69 lfpool list ../../module && complains "no pool '../../module'"
+	check "no such pool: a path"
+}
+
+stat_formats()
+{
+	run 0 lfpool stat -i 0.1 -c 3 simd && says "^TIME .* GETS/s" &&
+		[ "$(grep -c '^[0-9:]*  simd  *0  *0  *64  *64  *0  *0  *0  *-$' $out)" = 3 ]
+	check "stat -i -c"
+	run 0 lfpool stat -c 2 -i 0.1 --json && [ "$(wc -l <$out)" = 2 ] &&
+		[ "$(jq -c .schema <$out | tr '\n' ' ')" = "1 1 " ]
+	check "stat -i -c --json: an object a line"
+	run 0 lfpool stat --openmetrics && metrics_right 1 && says "^# EOF$" &&
+		says '^lfpool_capacity_buffers{pool="simd"} 64$' && says '^lfpool_buffers{pool="simd",state="reserve"} 64$'
+	check "stat --openmetrics"
+	sed -i 's/^lfpool_pool_hits_total/lfpool_pool_hits/' $out && ! metrics_right 1 >/dev/null
+	check "the checker of OpenMetrics finds a wrong name"
+	run 0 lfpool stat --prometheus && metrics_right 0 && ! says EOF
+	check "stat --prometheus"
+	run 0 lfpool stat --openmetrics simd simd && metrics_right 1 25 && run 0 lfpool list simd simd &&
+		[ "$(wc -l <$out)" = 2 ] && run 0 lfpool stat --json simd compression simd &&
+		json '[.pools[].pool] == ["simd", "compression"]'
+	check "a pool that is named twice is taken once"
+}
+
+top_and_keys()
+{
+	run 0 lfpool top --once -d 0.2 -s pid compression && ! says " serialization " &&
+		[ "$(awk '/lfp-/ { print $1 }' $out)" = "$(awk '/lfp-/ { print $1 }' $out | sort -n)" ]
+	check "top --once -s POOL"
+	{ sleep 2; printf '\033[B\033[B'; sleep 1; printf '\014'; sleep 1; printf q; sleep 2; } |
+		terminal "stty rows 10 cols 80; lfpool top -d 60"
+	last_screen && says COMMAND && [ "$(grep -o ' lfp-' $out | wc -l)" = 1 ] && says "q quit"
+	check "top: what scrolls is the processes, not their heading"
+	wide=$(lfpool top --once -d 0.1 | awk 'length > 80')
+	echo "$wide" >$out
+	[ -z "$wide" ]
+	check "top: 80 columns suffice"
+	for c in $(some_of list stat top holders check reset bench demo); do
+		case $c in
+		bench)	run 0 lfpool bench --embedded --json -s 0.05 ;;
+		demo)	run 0 lfpool demo --embedded --json -r 5 ;;
+		*)	run 0 lfpool "$c" --json ;;
+		esac && documented "$c" >/tmp/documented && json_keys >/tmp/keys && cmp -s /tmp/documented /tmp/keys
+		set -- $?
+		diff /tmp/documented /tmp/keys >$err
+		[ "$1" = 0 ]
+		check "lfpool(1) has every JSON key of $c, and no other"
+	done
+}
+
+nobody()
+{
+	for c in list stat "stat --prometheus" "top --once -d 0.1" "stat -c 1 -i 0.1"; do
+		run_nobody 0 lfpool "$c" && silent $err && says simd
+		check "by nobody, who may read sysfs: $c"
+	done
+	run_nobody 0 lfpool list && says "^simd .* none$" && run_nobody 0 lfpool list --json &&
+		json '.pools[0].readable == false and .pools[0].writable == false'
+	check "by nobody: list says so"
+	for c in check reset bench demo; do
+		run_nobody 69 lfpool $c && silent $out &&
+			complains "no permission for /dev/lfpool/serialization (root:root, mode 0660)" &&
+			complains "be root; to open it to a group"
+		check "by nobody: $c is refused"
+	done
+	chgrp nogroup /dev/lfpool/* && chmod 0640 /dev/lfpool/*
+	for c in demo bench "bench simd"; do
+		run_nobody 69 lfpool "$c" && silent $out && [ "$(grep -c 'no permission for /dev/lfpool/' $err)" = 1 ] &&
+			complains "(root:nogroup, mode 0640)"
+		check "by a member of the group who may only read: $c is refused, once"
+	done
+	chgrp root /dev/lfpool/serialization /dev/lfpool/compression
+	chmod 0660 /dev/lfpool/serialization /dev/lfpool/compression
+	run_nobody 0 lfpool check simd && run_nobody 0 lfpool list simd && says "read$"
+	check "by a member of the group: check"
+	run_nobody 69 lfpool reset simd && complains "no permission for /dev/lfpool/simd (root:nogroup, mode 0640)" &&
+		complains "usermod -aG nogroup USER"
+	check "by a member of the group who may only read: reset is refused"
+}
+
 # skip POINTS WHERE
 skip()
 {
@@ -383,13 +471,19 @@ skip()
 	echo "ok $number $1 # SKIP of user space alone: run $2"
 }
 
+# of_user_space POINTS: whether to make them here; they say nothing of the module
+of_user_space()
+{
+	[ -n "${LFPOOL_DEBUG-}" ] || return 0
+	skip "$1" "on stock kernels"
+	return 1
+}
+
 echo "TAP version 13"
 
-if [ -z "${LFPOOL_DEBUG-}" ]; then
+if of_user_space "usage, no module"; then
 	usage
 	no_module
-else
-	skip "usage, no module" "on stock kernels"
 fi
 
 insmod "$LFPOOL_KO" buffer_count=64 max_threads=32
@@ -405,13 +499,9 @@ run 0 lfpool list --json && json '.schema == 1 and .command == "list" and
 	([.pools[].pool] == ["serialization", "compression", "simd"]) and
 	(.pools[0] | .buffer_size == 131072 and .capacity == 64 and .max_count == 128 and .writable)'
 check "list --json"
-for c in list stat top holders check reset bench; do
-	run 69 lfpool $c nonsense && silent $out &&
-		complains "no pool 'nonsense'; there are: serialization, compression, simd"
-	check "no such pool: $c"
-done
-run 69 lfpool list ../../module && complains "no pool '../../module'"
-check "no such pool: a path"
+if of_user_space "no such pool"; then
+	no_such_pool
+fi
 
 # stat
 run 0 lfpool stat simd && silent $err && cp $out /tmp/stat
@@ -437,23 +527,9 @@ check "stat"
 run 0 lfpool stat --json && json '.schema == 1 and .command == "stat" and (.pools | length) == 3 and
 	(.pools[2] | .pool == "simd" and .capacity == 64 and .hit_rate == 0) and .time > 0'
 check "stat --json"
-run 0 lfpool stat -i 0.1 -c 3 simd && says "^TIME .* GETS/s" &&
-	[ "$(grep -c '^[0-9:]*  simd  *0  *0  *64  *64  *0  *0  *0  *-$' $out)" = 3 ]
-check "stat -i -c"
-run 0 lfpool stat -c 2 -i 0.1 --json && [ "$(wc -l <$out)" = 2 ] &&
-	[ "$(jq -c .schema <$out | tr '\n' ' ')" = "1 1 " ]
-check "stat -i -c --json: an object a line"
-run 0 lfpool stat --openmetrics && metrics_right 1 && says "^# EOF$" &&
-	says '^lfpool_capacity_buffers{pool="simd"} 64$' && says '^lfpool_buffers{pool="simd",state="reserve"} 64$'
-check "stat --openmetrics"
-sed -i 's/^lfpool_pool_hits_total/lfpool_pool_hits/' $out && ! metrics_right 1 >/dev/null
-check "the checker of OpenMetrics finds a wrong name"
-run 0 lfpool stat --prometheus && metrics_right 0 && ! says EOF
-check "stat --prometheus"
-run 0 lfpool stat --openmetrics simd simd && metrics_right 1 25 && run 0 lfpool list simd simd &&
-	[ "$(wc -l <$out)" = 2 ] && run 0 lfpool stat --json simd compression simd &&
-	json '[.pools[].pool] == ["simd", "compression"]'
-check "a pool that is named twice is taken once"
+if of_user_space "stat: what it prints"; then
+	stat_formats
+fi
 
 # check
 run 0 lfpool check && silent $err && show && [ "$(grep -c ' ok$' $out)" = 3 ]
@@ -462,8 +538,8 @@ run 0 lfpool check --json && json '.ok and .schema == 1 and (.pools[0] | .reserv
 check "check --json"
 run 0 lfpool check -q && silent $out && silent $err
 check "check -q"
-for fault in lost double damaged; do
-	spoil simd $fault
+for fault in $(some_of lost double damaged); do
+	spoil simd "$fault"
 	run 1 lfpool check && says "^simd .* WRONG$" && says "^compression .* ok$" && complains "^lfpool: simd: 1 "
 	check "check finds: $fault"
 	show
@@ -530,28 +606,9 @@ check "holders --json POOL"
 run 0 lfpool top --json -d 0.5 && json '.schema == 1 and (.pools | length) == 3 and (.holders | length) == 6 and
 	.seconds > 0.4 and (.pools[0].gets_per_second > 0)'
 check "top --json"
-run 0 lfpool top --once -d 0.2 -s pid compression && ! says " serialization " &&
-	[ "$(awk '/lfp-/ { print $1 }' $out)" = "$(awk '/lfp-/ { print $1 }' $out | sort -n)" ]
-check "top --once -s POOL"
-{ sleep 2; printf '\033[B\033[B'; sleep 1; printf '\014'; sleep 1; printf q; sleep 2; } |
-	terminal "stty rows 10 cols 80; lfpool top -d 60"
-last_screen && says COMMAND && [ "$(grep -o ' lfp-' $out | wc -l)" = 1 ] && says "q quit"
-check "top: what scrolls is the processes, not their heading"
-wide=$(lfpool top --once -d 0.1 | awk 'length > 80')
-echo "$wide" >$out
-[ -z "$wide" ]
-check "top: 80 columns suffice"
-for c in $(some_of list stat top holders check reset bench demo); do
-	case $c in
-	bench)	run 0 lfpool bench --embedded --json -s 0.05 ;;
-	demo)	run 0 lfpool demo --embedded --json -r 5 ;;
-	*)	run 0 lfpool "$c" --json ;;
-	esac && documented "$c" >/tmp/documented && json_keys >/tmp/keys && cmp -s /tmp/documented /tmp/keys
-	set -- $?
-	diff /tmp/documented /tmp/keys >$err
-	[ "$1" = 0 ]
-	check "lfpool(1) has every JSON key of $c, and no other"
-done
+if of_user_space "top: what it shows; JSON keys"; then
+	top_and_keys
+fi
 run 0 lfpool check && [ "$(grep -c ' ok$' $out)" = 3 ] && says "^serialization  *64 "
 check "check while they run"
 victim=$(pid_of_stage compressor)
@@ -598,32 +655,10 @@ run 0 lfpool demo -s $((tenths / 10)).$((tenths % 10)) --json && json '.ok and .
 check "demo -s --json"
 
 # no permission
-for c in list stat "stat --prometheus" "top --once -d 0.1" "stat -c 1 -i 0.1"; do
-	run_nobody 0 lfpool "$c" && silent $err && says simd
-	check "by nobody, who may read sysfs: $c"
-done
-run_nobody 0 lfpool list && says "^simd .* none$" && run_nobody 0 lfpool list --json &&
-	json '.pools[0].readable == false and .pools[0].writable == false'
-check "by nobody: list says so"
-for c in check reset bench demo; do
-	run_nobody 69 lfpool $c && silent $out &&
-		complains "no permission for /dev/lfpool/serialization (root:root, mode 0660)" &&
-		complains "be root; to open it to a group"
-	check "by nobody: $c is refused"
-done
-chgrp nogroup /dev/lfpool/* && chmod 0640 /dev/lfpool/*
-for c in demo bench "bench simd"; do
-	run_nobody 69 lfpool "$c" && silent $out && [ "$(grep -c 'no permission for /dev/lfpool/' $err)" = 1 ] &&
-		complains "(root:nogroup, mode 0640)"
-	check "by a member of the group who may only read: $c is refused, once"
-done
-chgrp root /dev/lfpool/serialization /dev/lfpool/compression
-chmod 0660 /dev/lfpool/serialization /dev/lfpool/compression
-run_nobody 0 lfpool check simd && run_nobody 0 lfpool list simd && says "read$"
-check "by a member of the group: check"
-run_nobody 69 lfpool reset simd && complains "no permission for /dev/lfpool/simd (root:nogroup, mode 0640)" &&
-	complains "usermod -aG nogroup USER"
-check "by a member of the group who may only read: reset is refused"
+if of_user_space "by nobody"; then
+	nobody
+fi
+chgrp nogroup /dev/lfpool/simd
 chmod 0660 /dev/lfpool/simd
 run_nobody 0 lfpool reset simd
 check "by a member of the group who may write: reset"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=dash
-# vm: insmod=no timeout=400 mem=1200M files="build/selftests/trace_events userlib/man/lfpool.4.scd:/lib/lfpool.4.scd bpftrace perf"
+# vm: insmod=no timeout=400 files="build/selftests/trace_events userlib/man/lfpool.4.scd:/lib/lfpool.4.scd bpftrace perf"
 #
 # The tracepoints: each fires, with what it says in its place; and each command
 # of lfpool(4) that looks at one finds it.

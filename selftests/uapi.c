@@ -7,7 +7,7 @@
  *
  * Built for 64 and for 32 bits (uapi32).
  *
- * vm: smp=1 mem=2G timeout=600 insmod=no
+ * vm: smp=1 timeout=600 insmod=no
  */
 #include "lfpool_test.h"
 #include "uapi_layout.h"

@@ -161,8 +161,7 @@ own_build()
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
 	# a kernel is cached as a whole
 	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
-		"${flags[@]/#/KASAN_SANITIZE_}" "${flags[@]/#/UBSAN_SANITIZE_}" \
-		bzImage modules_prepare >"$out/build.log" 2>&1 || {
+		"${flags[@]/#/KASAN_SANITIZE_}" bzImage modules_prepare >"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}

@@ -16,9 +16,9 @@ out=${MODULE_OUT:-$top/build/$k}
 case $k in
 *-gcov)	set -- GCOV_PROFILE=y "$@" ;;
 esac
-# for the fuzzer: where each of its calls went
+# for the fuzzer: where each of its calls went; the kernel itself goes without UBSAN
 case $k in
-kasan*)	set -- KCOV_INSTRUMENT=y "$@" ;;
+kasan*)	set -- KCOV_INSTRUMENT=y UBSAN_SANITIZE=y "$@" ;;
 esac
 
 mirror()

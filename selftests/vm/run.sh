@@ -11,7 +11,7 @@
 #
 #   insmod=no    the test loads and unloads $LFPOOL_KO itself
 #   modargs      parameters for insmod                   (none)
-#   smp, mem     the machine's CPUs and memory           (2, 1G)
+#   smp, mem     the machine's CPUs and memory           (2, 2G)
 #   timeout      seconds until the test is killed        (240)
 #   append       more of the kernel's command line       (none)
 #   provokes     lines of the kernel log of this pattern are no trouble, nor is
@@ -26,7 +26,7 @@
 #
 # Time limits are multiplied by how many times slower things may be here, which the
 # tests find as LFPOOL_SLOW in their environment; of a debugging kernel they find its
-# name, too, as LFPOOL_DEBUG, it gets more memory, and its grace periods are expedited.
+# name, too, as LFPOOL_DEBUG, and its grace periods are expedited; for KASAN it gets more memory.
 # --append NAME=VALUE sets more there.
 #
 # --label NAME: what is written goes to build/KERNEL/vm/NAME, so that two may run
@@ -108,7 +108,7 @@ want()
 {
 	local source line key word words
 
-	modargs='' smp=2 mem=1G timeout=240 append='' insmod=yes files='' provokes=''
+	modargs='' smp=2 mem=2G timeout=240 append='' insmod=yes files='' provokes=''
 	source=$(source_of "$1")
 	line=
 	[ -z "$source" ] || line=$(sed -n 's,^[[:space:]/*#]*vm:[[:space:]]*,,p' "$source" | head -n 1)
@@ -133,12 +133,12 @@ want()
 		append+=" LFPOOL_DEBUG=$debug"
 		# each module that comes or goes waits for several grace periods, of slow ticks
 		append+=" rcupdate.rcu_expedited=1"
-		# shadow memory is an eighth, and what is freed is kept for a while
-		case $mem in
-		*G)	mem=$((${mem%G} * 1536))M ;;
-		*M)	mem=$((${mem%M} * 3 / 2))M ;;
-		esac
 	fi
+	# shadow memory is an eighth, and what is freed is kept for a while
+	case $debug$mem in
+	kasan*G) mem=$((${mem%G} * 1536))M ;;
+	kasan*M) mem=$((${mem%M} * 3 / 2))M ;;
+	esac
 	[ "$debug" != kasan ] || append+=" page_poison=1"
 	# what is watched is waited for: where there is no other processor, mostly for nothing
 	[ "$debug $smp" != "kcsan 1" ] || append+=" kcsan.skip_watch=8000"
