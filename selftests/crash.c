@@ -504,7 +504,7 @@ int main(void)
 	}
 
 	for (i = 0; i < OPERATIONS; i++) {
-		n = sweep(&operations[i], shared, i * 53 % every);
+		n = sweep(&operations[i], shared, (i + 1) * 53 % every);
 		if (n > 0)
 			total += n;
 		ksft_test_result(n > 0, "%s: %d kill points\n", operations[i].name, n);

@@ -88,17 +88,22 @@ static inline unsigned int slow(void)
 	return n ? n : 1;
 }
 
-/*
- * LFPOOL_DEBUG=kasan: the memory, in kB, that is not free though nobody has it.
- * KASAN keeps what was freed for a while, to see who uses it still, and remembers
- * where each thing was freed. What is lost there is kmemleak's to find, which
- * such a kernel has as well.
- */
-static inline long quarantine_kb(void)
+/* LFPOOL_DEBUG=kasan or kcsan: which debugging kernel this is */
+static inline bool debug_is(const char *name)
 {
 	const char *value = getenv("LFPOOL_DEBUG");
 
-	return value && !strcmp(value, "kasan") ? 65536 : 0;
+	return value && !strcmp(value, name);
+}
+
+/*
+ * The memory, in kB, that is not free though nobody has it. KASAN keeps what was
+ * freed for a while, to see who uses it still, and remembers where each thing was
+ * freed. What is lost there is kmemleak's to find, which such a kernel has as well.
+ */
+static inline long quarantine_kb(void)
+{
+	return debug_is("kasan") ? 65536 : 0;
 }
 
 /*
@@ -294,16 +299,62 @@ static inline void test_left_out(struct __test_metadata *t, struct __fixture_var
 }
 
 /*
- * Where rounds are left out one in four does of what is built for 64 bits as well, as what
- * it calls is the same from the first line of the module on; and one in four of all where
- * KCSAN looks for races on one processor, which has next to none.
+ * Where rounds are left out, one in four does of what is built for 64 bits as well, as what
+ * it calls is the same from the first line of the module on; and where KCSAN looks for races
+ * on one processor, which has next to none, every other one, and other ones for 32 bits.
  */
 static inline bool test_is_spared(unsigned int nr)
 {
-	const char *debug = getenv("LFPOOL_DEBUG");
-	bool raceless = debug && !strcmp(debug, "kcsan") && sysconf(_SC_NPROCESSORS_ONLN) == 1;
+	if (round_step() == 1)
+		return false;
+	if (sizeof(long) == 4)
+		return nr % 4 != 1;
+	return debug_is("kcsan") && sysconf(_SC_NPROCESSORS_ONLN) == 1 && nr % 2;
+}
 
-	return (sizeof(long) == 4 || raceless) && round_step() > 1 && nr % 4;
+/*
+ * Where rounds are left out, KASAN and KCSAN take turns with the variants of some fixtures,
+ * which differ in how many or how large: one has those of even numbers, the other one those
+ * of odd ones. All are for stock kernels.
+ */
+#define TESTS_MAX	256
+
+static void (*test_functions[TESTS_MAX])(struct __test_metadata *t,
+					 struct __fixture_variant_metadata *v);
+
+static inline bool test_takes_turns(const struct __fixture_metadata *f)
+{
+	static const char *const names[] = {
+		"threads", "processes", "growth", "epoll", "checked", "storm", "geometry", "range",
+	};
+	unsigned int k;
+
+	if (round_step() == 1 || !(debug_is("kasan") || debug_is("kcsan")))
+		return false;
+	for (k = 0; k < ARRAY_SIZE(names); k++) {
+		if (!strcmp(names[k], f->name))
+			return f->variant;
+	}
+	return false;
+}
+
+static inline void test_in_turn(struct __test_metadata *t, struct __fixture_variant_metadata *v)
+{
+	struct __fixture_variant_metadata *other;
+	struct __fixture_metadata *f;
+	struct __test_metadata *u;
+	unsigned int nr = 0, turn = debug_is("kcsan");
+
+	for (other = t->fixture->variant; other != v; other = other->next)
+		turn++;
+	for (f = __fixture_list; f; f = f->next) {
+		for (u = f->tests; u; u = u->next, nr++) {
+			if (u == t && turn % 2)
+				test_left_out(t, v);
+			else if (u == t)
+				test_functions[nr](t, v);
+		}
+	}
 }
 
 /*
@@ -312,7 +363,8 @@ static inline bool test_is_spared(unsigned int nr)
  *
  * LFPOOL_ONLY=fixture.test,...	of these alone; the others do not count
  * LFPOOL_NOT=fixture.test,...	not of these: they are skipped
- * LFPOOL_ROUNDS=N		nor are most of those of test_is_spared(), if N is more than one
+ * LFPOOL_ROUNDS=N		nor of those of test_is_spared() and test_takes_turns(), if N is
+ *				more than one
  */
 static inline int run_tests(int argc, char **argv)
 {
@@ -328,8 +380,12 @@ static inline int run_tests(int argc, char **argv)
 				*link = t->next;
 				continue;
 			}
-			if (test_listed(not, f, t) || test_is_spared(left))
+			if (test_listed(not, f, t) || test_is_spared(left)) {
 				t->fn = test_left_out;
+			} else if (test_takes_turns(f) && left < TESTS_MAX) {
+				test_functions[left] = t->fn;
+				t->fn = test_in_turn;
+			}
 			t->timeout *= slow();
 			link = &t->next;
 			left++;

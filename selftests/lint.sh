@@ -291,7 +291,7 @@ kept()
 	local -a from=(selftests/{lint,tap,lib,inside,kselftest}.sh Kbuild module uapi)
 
 	case $1 in
-	module)	from+=(selftests/vm/{module,kernel}.sh) ;;
+	module)	from+=(selftests/vm/module.sh) ;;
 	user)	from+=(userlib) ;;
 	all)	from=(Kbuild Makefile module uapi userlib selftests .ci) ;;
 	esac

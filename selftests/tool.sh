@@ -455,13 +455,8 @@ nobody()
 			complains "(root:nogroup, mode 0640)"
 		check "by a member of the group who may only read: $c is refused, once"
 	done
-	chgrp root /dev/lfpool/serialization /dev/lfpool/compression
-	chmod 0660 /dev/lfpool/serialization /dev/lfpool/compression
-	run_nobody 0 lfpool check simd && run_nobody 0 lfpool list simd && says "read$"
-	check "by a member of the group: check"
-	run_nobody 69 lfpool reset simd && complains "no permission for /dev/lfpool/simd (root:nogroup, mode 0640)" &&
-		complains "usermod -aG nogroup USER"
-	check "by a member of the group who may only read: reset is refused"
+	chgrp root /dev/lfpool/*
+	chmod 0660 /dev/lfpool/*
 }
 
 # skip POINTS WHERE
@@ -538,14 +533,16 @@ run 0 lfpool check --json && json '.ok and .schema == 1 and (.pools[0] | .reserv
 check "check --json"
 run 0 lfpool check -q && silent $out && silent $err
 check "check -q"
-for fault in $(some_of lost double damaged); do
-	spoil simd "$fault"
+for fault in lost double damaged; do
+	spoil simd $fault
 	run 1 lfpool check && says "^simd .* WRONG$" && says "^compression .* ok$" && complains "^lfpool: simd: 1 "
 	check "check finds: $fault"
 	show
-	run 1 lfpool check -q && silent $out && silent $err && run 0 lfpool check -q compression &&
-		run 1 lfpool check --json simd && json '.ok == false and (.pools[0].ok == false)'
-	check "check finds: $fault, -q and --json"
+	if of_user_space "check finds: $fault, -q and --json"; then
+		run 1 lfpool check -q && silent $out && silent $err && run 0 lfpool check -q compression &&
+			run 1 lfpool check --json simd && json '.ok == false and (.pools[0].ok == false)'
+		check "check finds: $fault, -q and --json"
+	fi
 	unspoil
 done
 run 0 lfpool check
@@ -658,7 +655,12 @@ check "demo -s --json"
 if of_user_space "by nobody"; then
 	nobody
 fi
-chgrp nogroup /dev/lfpool/simd
+chgrp nogroup /dev/lfpool/simd && chmod 0640 /dev/lfpool/simd
+run_nobody 0 lfpool check simd && run_nobody 0 lfpool list simd && says "read$"
+check "by a member of the group: check"
+run_nobody 69 lfpool reset simd && complains "no permission for /dev/lfpool/simd (root:nogroup, mode 0640)" &&
+	complains "usermod -aG nogroup USER"
+check "by a member of the group who may only read: reset is refused"
 chmod 0660 /dev/lfpool/simd
 run_nobody 0 lfpool reset simd
 check "by a member of the group who may write: reset"

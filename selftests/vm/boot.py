@@ -215,17 +215,21 @@ class Report:
         self.file.close()
 
 
-def follow(guest, report, timeout, limits):
+def follow(guest, report, args, limits):
     """Read the report until QEMU ends. False at the time limit: of the boot, and
-    of what comes after the last test, TIMEOUT; of each test its own."""
-    deadline = time.monotonic() + timeout
+    of what comes after the last test, the timeout; of each test its own. A kernel that
+    panicked need not be waited for: one in some dozens never comes to its reset."""
+    deadline = time.monotonic() + args.timeout
+    dead = 0
     with selectors.DefaultSelector() as selector:
         selector.register(guest.ktap, selectors.EVENT_READ)
-        while True:
+        while dead < 3:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            if not selector.select(left):
+            if not selector.select(min(left, 5)):
+                panic = find(read_console(args.console), PANIC)
+                dead = 0 if panic is None else dead + 1
                 continue
             data = os.read(guest.ktap, 65536)
             if not data:
@@ -233,7 +237,8 @@ def follow(guest, report, timeout, limits):
                 return True
             for name in report.feed(data):
                 if name in limits:
-                    deadline = time.monotonic() + limits[name] + timeout
+                    deadline = time.monotonic() + limits[name] + args.timeout
+    return True
 
 
 def read_console(path):
@@ -338,7 +343,7 @@ def boot(args, limits):
     report = Report(args.result)
     guest = Guest(args)
     try:
-        in_time = follow(guest, report, args.timeout, limits)
+        in_time = follow(guest, report, args, limits)
         if not in_time:
             guest.interrupt()
     finally:

@@ -211,7 +211,8 @@ own_kernel()
 	fi
 	files=("$here/config/base.config" "$here/config/$k.config")
 	[ "$k" != kasan ] || files+=("$here/config/kasan.nosanitize")
-	key=$(cat "${files[@]}" | sha256sum | cut -c 1-12)
+	# not for another comment
+	key=$(grep -hv '^#' "${files[@]}" | sha256sum | cut -c 1-12)
 	out=$cache/kernel/$k/$version
 	if [ ! -e "$out/release-$key" ]; then
 		locked "$cache/kernel/$k/lock" locked "$cache/kernel/source.lock" own_ensure ||
@@ -235,3 +236,5 @@ kasan | kcsan)	own_kernel ;;
 *)	die "unknown kernel '$k' (there are: 6.1 6.12 rt kasan kcsan)" ;;
 esac
 printf '%s=%q\n' KDIR "$KDIR" KIMAGE "$KIMAGE" KRELEASE "$KRELEASE"
+# what make is told of a module: the kernel itself goes without UBSAN
+[ "$k" = kasan ] && echo KCHECKS=UBSAN_SANITIZE=y || echo KCHECKS=

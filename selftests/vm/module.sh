@@ -16,9 +16,9 @@ out=${MODULE_OUT:-$top/build/$k}
 case $k in
 *-gcov)	set -- GCOV_PROFILE=y "$@" ;;
 esac
-# for the fuzzer: where each of its calls went; the kernel itself goes without UBSAN
+# for the fuzzer: where each of its calls went
 case $k in
-kasan*)	set -- KCOV_INSTRUMENT=y UBSAN_SANITIZE=y "$@" ;;
+kasan*)	set -- KCOV_INSTRUMENT=y "$@" ;;
 esac
 
 mirror()
@@ -36,9 +36,10 @@ build()
 	mirror || die "cannot mirror the sources into $out"
 	# What make was told on the way here (K=, T=, -j) is not for Kbuild.
 	# BTF would need pahole, and nothing here reads it.
+	# shellcheck disable=SC2086 # none or one
 	env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS -u MAKEOVERRIDES \
 		make -s -j"$(nproc)" -C "$KDIR" M="$out" W=1 \
-		CONFIG_DEBUG_INFO_BTF_MODULES= "$@" modules || exit
+		CONFIG_DEBUG_INFO_BTF_MODULES= $KCHECKS "$@" modules || exit
 }
 
 [ -f "$top/Kbuild" ] || die "no Kbuild in $top"
