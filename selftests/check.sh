@@ -249,10 +249,29 @@ on_debug_kernel()
 	fi
 }
 
-# What is to be done besides; the longest first.
+# every kill point and all rounds on the first kernel, of pairs a share; of all a share on
+# others
+on_stock_kernel()
+{
+	local share=LFPOOL_PAIRS_EVERY=$pairs_every
+
+	if [ "$1" != "$first" ]; then
+		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
+		share+=" LFPOOL_STORM_SECONDS=1 LFPOOL_KILLS=100"
+	fi
+	with_module "$1"
+	if [ "$1" = rt ]; then
+		vm rt "$rt_tests" --append "$share"
+	else
+		vm "$1" "$tests" --append "$share"
+	fi
+}
+
+# What is to be done; the longest first.
 # In machines, with limits of time, and what needs processors alone.
+first=${kernels%% *}
 machine_tasks=()
-for k in $debug_kernels; do
+for k in $debug_kernels $kernels ${rt_tests:+rt}; do
 	machine_tasks+=("$k")
 done
 for k in $debug_kernels; do
@@ -271,6 +290,7 @@ work()
 		for task in $tasks; do
 			case $task in
 			kasan | kcsan)	on_debug_kernel "$task" ;;
+			[0-9]* | rt)	on_stock_kernel "$task" ;;
 			planted-*)	native "$task" bash selftests/planted.sh "${task#*-}" ;;
 			native | model)	native "$task" nice -n 5 env "LFPOOL_EVERY=$native_every" \
 					bash "selftests/$task/run.sh" ;;
@@ -298,21 +318,7 @@ build_first()
 
 boot_first()
 {
-	local k share=LFPOOL_PAIRS_EVERY=$pairs_every
-
-	# every kill point and all rounds on the first kernel, of pairs a share; of all a share on
-	# others
-	for k in $kernels; do
-		with_module "$k"
-		vm "$k" "$tests" --append "$share"
-		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
-		share+=" LFPOOL_STORM_SECONDS=1 LFPOOL_KILLS=100"
-	done
-	if [ -n "$rt_tests" ]; then
-		with_module rt
-		vm rt "$rt_tests" --append "$share"
-	fi
-	work "${machine_tasks[@]}" "${native_tasks[@]}"
+	work "$first" "${machine_tasks[@]}" "${native_tasks[@]}"
 }
 
 native_first()
