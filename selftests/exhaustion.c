@@ -2380,7 +2380,7 @@ static void stress(struct __test_metadata *_metadata, unsigned int buffers, unsi
 	ASSERT_NE(NULL, s);
 	ASSERT_EQ(aside, take_all(pool, held, aside, 1));
 	s->threads = threads;
-	all = round_step() > 1 ? STRESS_GETS / 4 : STRESS_GETS;
+	all = STRESS_GETS / (round_step() > 5 ? 8 : round_step() > 1 ? 4 : 1);
 	s->rounds = all / threads / 2;
 	due = 2 * (threads * s->rounds + (embedded() ? 0 : s->rounds / 5));
 	for (i = 0; i < 2; i++) {
