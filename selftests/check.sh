@@ -253,18 +253,15 @@ on_debug_kernel()
 # others
 on_stock_kernel()
 {
-	local share=LFPOOL_PAIRS_EVERY=$pairs_every
+	local share=LFPOOL_PAIRS_EVERY=$pairs_every tests=$tests
 
 	if [ "$1" != "$first" ]; then
 		share="LFPOOL_EVERY=13 LFPOOL_PAIRS_EVERY=130 LFPOOL_ROUNDS=5"
 		share+=" LFPOOL_STORM_SECONDS=1 LFPOOL_KILLS=100"
 	fi
 	with_module "$1"
-	if [ "$1" = rt ]; then
-		vm rt "$rt_tests" --append "$share"
-	else
-		vm "$1" "$tests" --append "$share"
-	fi
+	[ "$1" != rt ] || tests=$rt_tests
+	vm "$1" "$tests" --append "$share"
 }
 
 # What is to be done; the longest first.

@@ -360,7 +360,7 @@ completion()
 	complete_line lfpool top -s c && [ "$(cat $out)" = cached ]
 	check "completion: a value"
 	bad=
-	for c in $(some_of list stat top holders check reset bench demo); do
+	for c in list stat top holders check reset bench demo; do
 		lfpool "$c" --help >/tmp/help
 		grep -o -e '--[a-z]*' /tmp/help | sort -u >/tmp/options
 		# shellcheck disable=SC2046 # words; in one shell: each costs more than what it tells

@@ -218,7 +218,7 @@ class Report:
 def follow(guest, report, args, limits):
     """Read the report until QEMU ends. False at the time limit: of the boot, and
     of what comes after the last test, the timeout; of each test its own. A kernel that
-    panicked need not be waited for: one in some dozens never comes to its reset."""
+    panicked need not be waited for: one was seen that never came to its reset."""
     deadline = time.monotonic() + args.timeout
     dead = 0
     with selectors.DefaultSelector() as selector:

@@ -134,12 +134,14 @@ want()
 		# each module that comes or goes waits for several grace periods, of slow ticks
 		append+=" rcupdate.rcu_expedited=1"
 	fi
-	# shadow memory is an eighth, and what is freed is kept for a while
-	case $debug$mem in
-	kasan*G) mem=$((${mem%G} * 1536))M ;;
-	kasan*M) mem=$((${mem%M} * 3 / 2))M ;;
-	esac
-	[ "$debug" != kasan ] || append+=" page_poison=1"
+	if [ "$debug" = kasan ]; then
+		append+=" page_poison=1"
+		# shadow memory is an eighth, and what is freed is kept for a while
+		case $mem in
+		*G)	mem=$((${mem%G} * 1536))M ;;
+		*M)	mem=$((${mem%M} * 3 / 2))M ;;
+		esac
+	fi
 	# what is watched is waited for: where there is no other processor, mostly for nothing
 	[ "$debug $smp" != "kcsan 1" ] || append+=" kcsan.skip_watch=8000"
 }
