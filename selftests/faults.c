@@ -851,5 +851,5 @@ int main(int argc, char **argv)
 		ksft_exit_fail_msg("no memory\n");
 	reporter = getpid();
 	atexit(report);
-	return run_tests(argc, argv);
+	return run_tests(argc, argv, NULL);
 }

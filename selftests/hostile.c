@@ -167,11 +167,9 @@ FIXTURE_TEARDOWN(state)
 
 FIXTURE(damage) {
 	FIXTURE_DATA(state) state;
-	bool spared;
 };
 
 /*
- * @nr: its number
  * @far: who believes it reads or writes where nothing of the pool is
  * @plant: does the damage
  * @lost, @duplicate: what the audit must find, exactly
@@ -179,7 +177,6 @@ FIXTURE(damage) {
  * @silent: damage that only matters to the threads themselves
  */
 FIXTURE_VARIANT(damage) {
-	unsigned int nr;
 	bool far;
 	void (*plant)(FIXTURE_DATA(state) *s);
 	unsigned int lost;
@@ -192,25 +189,23 @@ FIXTURE_VARIANT(damage) {
  * Where rounds are left out, one in five: others on each kernel; and with KASAN whatever
  * might lead out of bounds.
  */
-static bool damage_is_spared(unsigned int nr, bool far)
+static bool damage_is_spared(const struct __fixture_metadata *f, const void *data, unsigned int nr)
 {
-	if (round_step() == 1 || (far && debug_is("kasan")))
+	const FIXTURE_VARIANT(damage) *variant = data;
+
+	if (round_step() == 1 || strcmp(f->name, "damage") ||
+	    (variant->far && debug_is("kasan")))
 		return false;
-	return nr % 5 != (debug_is("kasan") ? 0U : debug_is("kcsan") ? 1U : 2U);
+	return nr % 5 != turn();
 }
 
 FIXTURE_SETUP(damage)
 {
-	self->spared = damage_is_spared(variant->nr, variant->far);
-	if (self->spared)
-		SKIP(return, "this damage is done where LFPOOL_ROUNDS is 1");
 	state_setup(_metadata, &self->state, NULL);
 }
 
 FIXTURE_TEARDOWN(damage)
 {
-	if (self->spared)
-		return;
 	state_teardown(_metadata, &self->state, NULL);
 }
 
@@ -244,7 +239,7 @@ static void set_owner(FIXTURE_DATA(state) *s, uint32_t item, uint32_t owner)
 		statement;						\
 	}								\
 	FIXTURE_VARIANT_ADD(damage, name) {				\
-		.nr = __COUNTER__, .plant = plant_##name, __VA_ARGS__	\
+		.plant = plant_##name, __VA_ARGS__	\
 	}
 
 #define DEPOT_ALL	(BATCHES * BATCH)
@@ -364,8 +359,6 @@ TEST_F_TIMEOUT(damage, is_reported, TIMEOUT)
 	struct lfpool_audit a, b;
 	unsigned char *saved;
 
-	if (self->spared)
-		return;
 	b = audit_of(POOL);
 	ASSERT_TRUE(audit_sane(&b));
 	ASSERT_TRUE(audit_clean(POOL));
@@ -453,8 +446,6 @@ TEST_F_TIMEOUT(damage, is_survived, TIMEOUT)
 	pid_t pid;
 	int n;
 
-	if (self->spared)
-		return;
 	slowest_ns = 0;
 	variant->plant(s);
 	EXPECT_TRUE(sane(s->c.fd, &st));
@@ -1408,4 +1399,4 @@ TEST_F_TIMEOUT(storm, is_weathered, 300)
 	}
 }
 
-LFPOOL_MODULE_MAIN
+LFPOOL_MODULE_MAIN_SPARING(damage_is_spared)

@@ -312,49 +312,60 @@ static inline bool test_is_spared(unsigned int nr)
 	return debug_is("kcsan") && sysconf(_SC_NPROCESSORS_ONLN) == 1 && nr % 2;
 }
 
+/* A number of its own for each kernel that leaves rounds out: they take turns. */
+static inline unsigned int turn(void)
+{
+	return debug_is("kasan") ? 0 : debug_is("kcsan") ? 1 : 2;
+}
+
 /*
  * Where rounds are left out, KASAN and KCSAN take turns with the variants of some fixtures,
- * which differ in how many or how large: one has those of even numbers, the other one those
- * of odd ones. All are for stock kernels.
+ * which differ in how many or how large. All are for stock kernels.
  */
-#define TESTS_MAX	256
-
-static void (*test_functions[TESTS_MAX])(struct __test_metadata *t,
-					 struct __fixture_variant_metadata *v);
-
-static inline bool test_takes_turns(const struct __fixture_metadata *f)
+static inline bool variant_is_spared(const struct __fixture_metadata *f, unsigned int nr)
 {
 	static const char *const names[] = {
 		"threads", "processes", "growth", "epoll", "checked", "storm", "geometry", "range",
 	};
 	unsigned int k;
 
-	if (round_step() == 1 || !(debug_is("kasan") || debug_is("kcsan")))
+	if (round_step() == 1 || turn() > 1)
 		return false;
 	for (k = 0; k < ARRAY_SIZE(names); k++) {
 		if (!strcmp(names[k], f->name))
-			return f->variant;
+			return nr % 2 != turn();
 	}
 	return false;
 }
 
-static inline void test_in_turn(struct __test_metadata *t, struct __fixture_variant_metadata *v)
+/* What a program of its own accord leaves out: is @variant, the one of number @nr, of @f? */
+typedef bool spares_fn(const struct __fixture_metadata *f, const void *variant, unsigned int nr);
+
+static spares_fn *program_spares;
+
+/* The tests, and what each does with a variant that is not left out. */
+static struct test_body {
+	struct __test_metadata *t;
+	void (*fn)(struct __test_metadata *t, struct __fixture_variant_metadata *v);
+} *test_bodies;
+
+static inline void test_or_left_out(struct __test_metadata *t,
+				    struct __fixture_variant_metadata *v)
 {
 	struct __fixture_variant_metadata *other;
-	struct __fixture_metadata *f;
-	struct __test_metadata *u;
-	unsigned int nr = 0, turn = debug_is("kcsan");
+	const struct test_body *body = test_bodies;
+	unsigned int nr = 0;
 
-	for (other = t->fixture->variant; other != v; other = other->next)
-		turn++;
-	for (f = __fixture_list; f; f = f->next) {
-		for (u = f->tests; u; u = u->next, nr++) {
-			if (u == t && turn % 2)
-				test_left_out(t, v);
-			else if (u == t)
-				test_functions[nr](t, v);
-		}
+	for (other = t->fixture->variant; other && other != v; other = other->next)
+		nr++;
+	if (variant_is_spared(t->fixture, nr) ||
+	    (program_spares && program_spares(t->fixture, v->data, nr))) {
+		test_left_out(t, v);
+		return;
 	}
+	while (body->t != t)
+		body++;
+	body->fn(t, v);
 }
 
 /*
@@ -363,16 +374,17 @@ static inline void test_in_turn(struct __test_metadata *t, struct __fixture_vari
  *
  * LFPOOL_ONLY=fixture.test,...	of these alone; the others do not count
  * LFPOOL_NOT=fixture.test,...	not of these: they are skipped
- * LFPOOL_ROUNDS=N		nor of those of test_is_spared() and test_takes_turns(), if N is
- *				more than one
+ * LFPOOL_ROUNDS=N		nor, if N is more than one, of those of test_is_spared(), nor of
+ *				variants of variant_is_spared() and of @spares, which may be NULL
  */
-static inline int run_tests(int argc, char **argv)
+static inline int run_tests(int argc, char **argv, spares_fn *spares)
 {
 	const char *only = getenv("LFPOOL_ONLY"), *not = getenv("LFPOOL_NOT");
 	struct __test_metadata *t, **link;
 	struct __fixture_metadata *f;
 	unsigned int left = 0;
 
+	program_spares = spares;
 	for (f = __fixture_list; f; f = f->next) {
 		/* test_harness_run() goes by next only */
 		for (link = &f->tests; (t = *link);) {
@@ -380,12 +392,14 @@ static inline int run_tests(int argc, char **argv)
 				*link = t->next;
 				continue;
 			}
-			if (test_listed(not, f, t) || test_is_spared(left)) {
+			test_bodies = realloc(test_bodies, (left + 1) * sizeof(*test_bodies));
+			if (!test_bodies)
+				ksft_exit_fail_msg("no memory for a list of tests\n");
+			test_bodies[left] = (struct test_body){ t, t->fn };
+			if (test_listed(not, f, t) || test_is_spared(left))
 				t->fn = test_left_out;
-			} else if (test_takes_turns(f) && left < TESTS_MAX) {
-				test_functions[left] = t->fn;
-				t->fn = test_in_turn;
-			}
+			else
+				t->fn = test_or_left_out;
 			t->timeout *= slow();
 			link = &t->next;
 			left++;
@@ -399,13 +413,15 @@ static inline int run_tests(int argc, char **argv)
 /*
  * main() of a program that loads the module itself: skips where it cannot.
  */
-#define LFPOOL_MODULE_MAIN						\
+#define LFPOOL_MODULE_MAIN_SPARING(spares)				\
 int main(int argc, char **argv)						\
 {									\
 	if (geteuid() || access(module_path(), R_OK))			\
 		ksft_exit_skip("needs root and the module (LFPOOL_KO)\n"); \
-	return run_tests(argc, argv);					\
+	return run_tests(argc, argv, spares);				\
 }
+
+#define LFPOOL_MODULE_MAIN	LFPOOL_MODULE_MAIN_SPARING(NULL)
 
 /*
  * Nodes and ioctls. All return what the call gives or -errno, and all poison
@@ -918,7 +934,7 @@ int main(int argc, char **argv)						\
 {									\
 	if (!embedded() && (geteuid() || access(module_path(), R_OK)))	\
 		ksft_exit_skip("needs root and the module, or LFPOOL_EMBEDDED=1\n"); \
-	return run_tests(argc, argv);					\
+	return run_tests(argc, argv, NULL);				\
 }
 
 /* Number of the buffer at an address; the calling thread attaches. */

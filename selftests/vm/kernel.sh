@@ -140,13 +140,19 @@ own_missing()
 	done
 }
 
+# What Kbuild is told for each object that is looked into. Named so it goes by the name
+# without a folder, and what make is told counts for all Makefiles.
+sanitized()
+{
+	sed -n "s/^\([a-z][^ ]*\)\( $k\)\?$/\1.o=y/p" "$here/config/sanitize"
+}
+
 own_build()
 {
-	local source=$1 missing name
-	local -a objects=() flags
+	local source=$1 checker=${k^^} missing name
+	local -a objects
 
-	[ "$k" != kasan ] || mapfile -t objects < <(grep -v '^#' "$here/config/kasan.nosanitize")
-	flags=("${objects[@]/%/.o=n}")
+	mapfile -t objects < <(sanitized)
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
 		awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (s in line) print line[s] }' \
@@ -161,13 +167,15 @@ own_build()
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
 	# a kernel is cached as a whole
 	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
-		"${flags[@]/#/KASAN_SANITIZE_}" bzImage modules_prepare >"$out/build.log" 2>&1 || {
+		"${checker}_SANITIZE=n" "${objects[@]/#/${checker}_SANITIZE_}" bzImage modules_prepare \
+		>"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}
 	for name in "${objects[@]}"; do
-		[ -n "$(find "$out" -name "$name.o" -print -quit)" ] || {
-			echo "kernel.sh: there is no $name.o to leave out" >&2
+		name=${name%=y}
+		[ -n "$(find "$out" -name "$name" -print -quit)" ] || {
+			echo "kernel.sh: there is no $name to look into" >&2
 			return 1
 		}
 	done
@@ -209,8 +217,7 @@ own_kernel()
 		apt_refresh && version=$(apt_version linux-source-6.1)
 		[ -n "$version" ] || die "cannot get Debian package linux-source-6.1"
 	fi
-	files=("$here/config/base.config" "$here/config/$k.config")
-	[ "$k" != kasan ] || files+=("$here/config/kasan.nosanitize")
+	files=("$here/config/base.config" "$here/config/$k.config" "$here/config/sanitize")
 	# not for another comment
 	key=$(grep -hv '^#' "${files[@]}" | sha256sum | cut -c 1-12)
 	out=$cache/kernel/$k/$version
