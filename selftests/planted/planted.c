@@ -50,7 +50,7 @@ static int use_after_free(void)
 	return 0;
 }
 
-/* Of the lock's own code, a part goes without KASAN: see kasan.nosanitize. */
+/* Of the lock's own code only a part is looked into: see config/sanitize. */
 static int lock_after_free(void)
 {
 	struct {
