@@ -239,7 +239,7 @@ static void set_owner(FIXTURE_DATA(state) *s, uint32_t item, uint32_t owner)
 		statement;						\
 	}								\
 	FIXTURE_VARIANT_ADD(damage, name) {				\
-		.plant = plant_##name, __VA_ARGS__	\
+		.plant = plant_##name, __VA_ARGS__			\
 	}
 
 #define DEPOT_ALL	(BATCHES * BATCH)

@@ -44,7 +44,7 @@ commands()
 	sed -n '/^# TRACEPOINTS/,/^# FILES/p' /lib/lfpool.4.scd | grep -E '^(bpftrace|perf) '
 }
 
-# of COMMAND: what of the program's is run; what follows is the event's
+# way COMMAND: the tool, and of perf which of its commands
 way()
 {
 	case $1 in
@@ -110,9 +110,9 @@ while read -r command; do
 			continue
 		fi ;;
 	esac
-	# that the events are there has been seen above: now it is about what looks at them
+	# the events have been seen above; each tool once, and the rest on the first kernel
 	if [ "${LFPOOL_ROUNDS:-1}" -gt 1 ] && grep -qxF "$(way "$command")" /tmp/ways; then
-		skip "$event: like the one before, run where LFPOOL_ROUNDS is 1: $command"
+		skip "$event: like an earlier one, run where LFPOOL_ROUNDS is 1: $command"
 		continue
 	fi
 	way "$command" >>/tmp/ways

@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
 #include <linux/uaccess.h>
@@ -222,6 +223,24 @@ static int sleep_in_atomic(void)
 	return 0;
 }
 
+static int by_turns(const void *a, const void *b)
+{
+	return ++number & 1 ? 1 : -1;
+}
+
+/* It is the kernel that reads and writes: see config/sanitize. */
+static int sort_after_free(void)
+{
+	int *p = kcalloc(16, sizeof(*p), GFP_KERNEL);
+
+	if (!p)
+		return -ENOMEM;
+	OPTIMIZER_HIDE_VAR(p);
+	kfree(p);
+	sort(p, 16, sizeof(*p), by_turns, NULL);
+	return 0;
+}
+
 static int list_corruption(void)
 {
 	LIST_HEAD(head);
@@ -304,6 +323,7 @@ static const struct {
 	{ "none", none },
 	{ "use-after-free", use_after_free },
 	{ "lock-after-free", lock_after_free },
+	{ "sort-after-free", sort_after_free },
 	{ "page-use-after-free", page_use_after_free },
 	{ "out-of-bounds", out_of_bounds },
 	{ "vmalloc-out-of-bounds", vmalloc_out_of_bounds },

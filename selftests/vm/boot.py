@@ -39,7 +39,7 @@ TRACE_AFTER = 6
 
 PANIC = re.compile(r"Kernel panic - not syncing")
 
-# KCSAN watches the whole kernel, which has races of its own. Its report is ours
+# KCSAN watches much of the kernel, which has races of its own. Its report is ours
 # if one of our modules made one of the accesses, itself or through a few calls of
 # the kernel's helpers; what an interrupt interrupted has no part in it.
 RACE = re.compile(r"BUG: KCSAN:")

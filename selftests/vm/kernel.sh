@@ -140,19 +140,30 @@ own_missing()
 	done
 }
 
-# What Kbuild is told for each object that is looked into. Named so it goes by the name
-# without a folder, and what make is told counts for all Makefiles.
+# The objects that a checker looks into, in a line; and what Kbuild is told for that. It
+# expands it for each object. What a Makefile of the kernel's says of an object of its own
+# counts before it.
 sanitized()
 {
-	sed -n "s/^\([a-z][^ ]*\)\( $k\)\?$/\1.o=y/p" "$here/config/sanitize"
+	sed -nE "s/^([a-z][^ ]*)( $k)?\$/\1/p" "$here/config/sanitize" | tr '\n' ' '
+}
+
+# shellcheck disable=SC2016 # for make
+sanitize_flag()
+{
+	printf '%s_SANITIZE=$(if $(filter %s,$(obj)/$(basetarget)),y,n)' "${k^^}" "$(sanitized)"
 }
 
 own_build()
 {
-	local source=$1 checker=${k^^} missing name
-	local -a objects
+	local source=$1 missing name
 
-	mapfile -t objects < <(sanitized)
+	for name in $(sanitized); do
+		[ -e "$source/$name.c" ] || {
+			echo "kernel.sh: there is no $name to look into" >&2
+			return 1
+		}
+	done
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
 		awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (s in line) print line[s] }' \
@@ -165,17 +176,17 @@ own_build()
 		return 1
 	fi
 	echo "kernel.sh: building the $k kernel (some ten minutes, once)" >&2
+	rm -f "$out/whole"
 	# a kernel is cached as a whole
 	CCACHE_DISABLE=yes nice make -s -C "$source" O="$out" ARCH=x86_64 -j"$(nproc)" \
-		"${checker}_SANITIZE=n" "${objects[@]/#/${checker}_SANITIZE_}" bzImage modules_prepare \
-		>"$out/build.log" 2>&1 || {
+		"$(sanitize_flag)" bzImage modules_prepare >"$out/build.log" 2>&1 || {
 		tail -n 30 "$out/build.log" >&2
 		return 1
 	}
-	for name in "${objects[@]}"; do
-		name=${name%=y}
-		[ -n "$(find "$out" -name "$name" -print -quit)" ] || {
-			echo "kernel.sh: there is no $name to look into" >&2
+	: >"$out/whole" || return
+	for name in $(sanitized); do
+		grep -q -e -fsanitize= "$out/${name%/*}/.${name##*/}.o.cmd" || {
+			echo "kernel.sh: $name was not built to be looked into" >&2
 			return 1
 		}
 	done
@@ -203,23 +214,28 @@ own_ensure()
 	# One of another configuration: make builds what it changes. In a folder of another name
 	# it would build all: objtool is made with that name in it, and all the rest with objtool.
 	find "$home" -mindepth 1 -maxdepth 1 -type d ! -name "$version" -exec rm -rf {} +
-	compgen -G "$out/release-*" >/dev/null || rm -rf "$out"
+	# Nor of what was interrupted: half a file may look like a whole one.
+	[ -e "$out/whole" ] || rm -rf "$out"
 	mkdir -p "$out" && rm -f "$out"/release-* "$out"/bzImage-* && own_build "$source/$version"
 }
 
 own_kernel()
 {
 	local version key out
-	local -a files
 
 	version=$(apt_version linux-source-6.1)
 	if [ -z "$version" ]; then
 		apt_refresh && version=$(apt_version linux-source-6.1)
 		[ -n "$version" ] || die "cannot get Debian package linux-source-6.1"
 	fi
-	files=("$here/config/base.config" "$here/config/$k.config" "$here/config/sanitize")
+	if grep -vE '^(#.*|[a-z][^ ]*( kasan)?)?$' "$here/config/sanitize" >&2; then
+		die "config/sanitize: this is no name of an object"
+	fi
 	# not for another comment
-	key=$(grep -hv '^#' "${files[@]}" | sha256sum | cut -c 1-12)
+	key=$({
+		grep -hv '^#' "$here/config/base.config" "$here/config/$k.config"
+		sanitize_flag
+	} | sha256sum | cut -c 1-12)
 	out=$cache/kernel/$k/$version
 	if [ ! -e "$out/release-$key" ]; then
 		locked "$cache/kernel/$k/lock" locked "$cache/kernel/source.lock" own_ensure ||
