@@ -1201,7 +1201,7 @@ static bool leaks_nothing(struct __test_metadata *_metadata,
 		ASSERT_LT(0, before);
 		each(_metadata);
 		/* the kernel frees some of it behind our back */
-		met = wait_until((after = free_pages()) > before - bound / 2 - kept, 10);
+		met = wait_until((after = free_pages()) > before - (bound + 1) / 2 - kept, 10);
 		TH_LOG("%ld pages were free before, %ld after %ld loads", before, after, bound);
 	}
 	return met;

@@ -28,7 +28,7 @@ array-index		UBSAN: array-index-out-of-bounds in
 free-active-timer	ODEBUG: free active .* timer_list; WARNING: .* debug_print_object
 use-after-free		BUG: KASAN: use-after-free in use_after_free
 lock-after-free		BUG: KASAN: use-after-free in do_raw_spin_lock; BUG: KASAN: use-after-free in do_raw_spin_unlock
-sort-after-free		BUG: KASAN: use-after-free in (sort|swap|do_swap)
+sort-after-free		BUG: KASAN: use-after-free in do_swap
 page-use-after-free	BUG: KASAN: use-after-free in page_use_after_free
 out-of-bounds		BUG: KASAN: slab-out-of-bounds in out_of_bounds
 vmalloc-out-of-bounds	BUG: KASAN: vmalloc-out-of-bounds in vmalloc_out_of_bounds

@@ -142,7 +142,7 @@ own_missing()
 
 # The objects that a checker looks into, in a line; and what Kbuild is told for that. It
 # expands it for each object. What a Makefile of the kernel's says of an object of its own
-# counts before it.
+# counts before it; what it says of all of its folder does not.
 sanitized()
 {
 	sed -nE "s/^([a-z][^ ]*)( $k)?\$/\1/p" "$here/config/sanitize" | tr '\n' ' '
@@ -158,12 +158,6 @@ own_build()
 {
 	local source=$1 missing name
 
-	for name in $(sanitized); do
-		[ -e "$source/$name.c" ] || {
-			echo "kernel.sh: there is no $name to look into" >&2
-			return 1
-		}
-	done
 	# the later of two lines for one symbol counts
 	cat "$here/config/base.config" "$here/config/$k.config" |
 		awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (s in line) print line[s] }' \
@@ -200,7 +194,7 @@ own_build()
 
 own_ensure()
 {
-	local source=$cache/kernel/source home=$cache/kernel/$k tmp
+	local source=$cache/kernel/source home=$cache/kernel/$k tmp name
 
 	if [ ! -d "$source/$version" ]; then
 		mkdir -p "$source" && rm -rf "$source"/.new.* || return
@@ -211,6 +205,12 @@ own_ensure()
 		fi
 	fi
 	[ -e "$out/release-$key" ] && return
+	for name in $(sanitized); do
+		[ -e "$source/$version/$name.c" ] || {
+			echo "kernel.sh: there is no $name to look into" >&2
+			return 1
+		}
+	done
 	# One of another configuration: make builds what it changes. In a folder of another name
 	# it would build all: objtool is made with that name in it, and all the rest with objtool.
 	find "$home" -mindepth 1 -maxdepth 1 -type d ! -name "$version" -exec rm -rf {} +
